@@ -1,0 +1,127 @@
+"""``/somas restart project-42 --from verify``: root, verb, arguments.
+
+One definition of a command serves Slack, GitHub, help, suggestions, the command page and ``manifest.yml``: a function
+with a typed signature, registered in its product's ``CommandGroup``. The first parameter is the ``CommandContext``; the
+others are what the person types (positional, or ``--option`` after ``*``). The docstring is the help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from bot.clock import Clock
+from bot.handler import Danger, Target
+from bot.incoming import Actor, Place
+from bot.messages import Message
+from bot.runbooks.model import Runbook
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command says. Private: only to the one who asked (help, refusals); otherwise where it was asked."""
+
+    message: Message
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """What a changing command or a runbook command asks for: a run of ``runbook`` on ``target``.
+
+    ``changes`` is False for a runbook that only reads: it takes no lock. With ``dry_run`` the bot shows each step's
+    preview and does nothing. ``budget`` is the run's; None means the sum of the steps' budgets.
+    """
+
+    runbook: Runbook
+    target: Target
+    reason: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+    changes: bool = True
+    budget: timedelta | None = None
+
+
+Reply = Answer | StartRun
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """Who asks, from where, and what the command may use. ``handler`` is the product's connected ``Handler``."""
+
+    actor: Actor
+    place: Place
+    clock: Clock
+    handler: Any
+    runbooks: Mapping[str, Runbook]  # by id, of this product
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """Marks a parameter as the name of something that exists: ``Annotated[str, Existing("project")]``.
+
+    An unknown name is answered with the nearest ones of ``Handler.inventory(kind)`` before the command runs.
+    ``normalise`` is applied first (``42`` -> ``project-42``); it raises ``UserError`` for what can never be a name.
+    """
+
+    kind: str
+    normalise: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Implied:
+    """Marks an option that may stand without its value: ``--checkpoint`` alone means ``--checkpoint last``."""
+
+    value: str
+
+
+CommandFunction = Callable[..., Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb of a root."""
+
+    verb: str
+    function: CommandFunction
+    danger: Danger
+    level: Literal["viewer", "operator", "admin"]
+    examples: tuple[str, ...]  # whole commands: "/somas restart project-42 --from verify"
+
+    @property
+    def help(self) -> str:
+        """The first line of the docstring."""
+        return (self.function.__doc__ or "").strip().split("\n", 1)[0]
+
+
+class CommandGroup:
+    """The verbs of one root command."""
+
+    def __init__(self, root: str, summary: str) -> None:
+        self.root = root
+        self.summary = summary
+        self.commands: dict[str, Command] = {}
+
+    def command(
+        self,
+        *,
+        danger: Danger,
+        examples: tuple[str, ...],
+        verb: str | None = None,
+        level: Literal["viewer", "operator", "admin"] | None = None,
+    ) -> Callable[[CommandFunction], CommandFunction]:
+        """Register a function as a verb. Without ``level``: viewer for what reads, operator for what changes."""
+
+        def register(function: CommandFunction) -> CommandFunction:
+            name = verb or function.__name__.replace("_", "-")
+            if name in self.commands:
+                raise ValueError(f"/{self.root} {name} is defined twice")
+            if not examples or not function.__doc__:
+                raise ValueError(f"/{self.root} {name} needs a docstring and at least one example")
+            needed = level or ("viewer" if danger is Danger.READ else "operator")
+            self.commands[name] = Command(name, function, danger, needed, examples)
+            return function
+
+        return register

@@ -1,0 +1,199 @@
+"""What a product gives to the bot: commands, actions, facts and runbooks.
+
+A product is found through the entry-point group ``opsbot.handlers``; the entry is a ``Product``. When its section of
+the configuration is there, ``connect`` turns it into a ``Handler``. A handler is mostly declarations; the effects are
+in the functions of its actions and in ``observe``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.clock import Clock
+
+if TYPE_CHECKING:
+    from bot.commands.registry import CommandGroup
+
+T = TypeVar("T")
+
+
+class Danger(StrEnum):
+    """How much an action changes. ``destructive`` needs an exact preview, a typed target and a second person."""
+
+    READ = "read"
+    CHANGE = "change"
+    DESTRUCTIVE = "destructive"
+
+
+class Provenance(StrEnum):
+    """How far a fact can be trusted to be what its name says."""
+
+    EXACT = "exact"  # read under this very name
+    RENAMED = "renamed"  # the system has it under another name, told in ``source``
+    DERIVED = "derived"  # computed; ``source`` says how
+    INPUT = "input"  # given by the person who started the run
+    UNAVAILABLE = "unavailable"  # cannot be known; ``source`` says why
+
+
+class Target(BaseModel):
+    """What a run works on: ``Target(product="supervisor", kind="child", name="worker-3", scope="payments")``."""
+
+    model_config = ConfigDict(frozen=True)
+    product: str
+    kind: str
+    name: str
+    scope: str = ""  # what the name is unique in: a supervised process, a repository
+
+    @property
+    def key(self) -> str:
+        """What the lock is taken on."""
+        return "/".join(part for part in (self.product, self.scope, self.kind, self.name) if part)
+
+
+class Observation(BaseModel):
+    """A fact: its value (anything JSON has), where it came from and, when there is none, why (``UNAVAILABLE``)."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    value: Any = None
+    provenance: Provenance = Provenance.EXACT
+    source: str = ""
+
+
+class Preview(BaseModel):
+    """What an action is about to do, exactly: the IPC JSON, the file's diff, the API call.
+
+    The digest of an approval is made from ``summary`` and ``detail``, so they hold no time and no random id.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    summary: str
+    detail: str = ""
+    language: str = ""  # json, diff, yaml
+
+
+class ActionResult(BaseModel):
+    """What came of an action.
+
+    ``done``: it happened, and where a post-condition can be read it was read. ``refused``: nothing was changed,
+    ``summary`` says why. ``failed``: it was tried and did not work. ``uncertain``: nobody can tell whether it happened.
+    ``manual``: this row is for a person; ``summary`` says what they should do.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    status: Literal["done", "refused", "failed", "uncertain", "manual"]
+    summary: str  # one plain sentence
+    evidence: str = ""  # what was seen, verbatim, for the thread; cut to 64 KiB by the engine
+    language: str = ""
+    observations: tuple[Observation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """Everything an action may know. ``operation_id`` is the same when the same attempt is repeated after a crash."""
+
+    target: Target
+    arguments: Mapping[str, str]
+    inputs: Mapping[str, str]
+    actor: str
+    reason: str
+    run_id: str
+    operation_id: str
+    clock: Clock
+    deadline: datetime | None
+    abort: asyncio.Event = field(default_factory=asyncio.Event)  # set when the run is cancelled: stop soon, report
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something the product can do. ``name`` is what stands in a runbook's code span: ``handle.remove_child()``.
+
+    ``check`` is asked after a crash in the middle of ``perform``: it returns what the finished action would have
+    returned when the action did happen, None when it certainly did not, and an ``uncertain`` result otherwise. An action
+    without ``check`` that is not ``read`` is put to a person after a crash.
+    """
+
+    name: str
+    danger: Danger
+    help: str
+    perform: Callable[[Any, ActionContext], Awaitable[ActionResult]]  # the first argument is the Handler
+    preview: Callable[[Any, ActionContext], Awaitable[Preview]] | None = None
+    check: Callable[[Any, ActionContext], Awaitable[ActionResult | None]] | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FactDefinition:
+    """A name that expectations may use, for ``runbook check`` and the documentation."""
+
+    name: str  # ``children.running``, ``child_runtime_records[].restart_count``
+    help: str
+    provenance: Provenance
+    values: Literal["number", "text", "boolean", "list"] = "text"
+
+
+class Handler(Protocol):
+    """A configured product."""
+
+    async def inventory(self, kind: str) -> list[str]:
+        """The existing names of a kind (project, child, stage, target), for suggestions and menus."""
+        ...
+
+    async def observe(self, names: frozenset[str], target: Target, inputs: Mapping[str, str]) -> list[Observation]:
+        """Read these facts now. A name that cannot be read comes back ``UNAVAILABLE``, never with a guess.
+
+        Raises ``Unavailable`` when the product itself cannot be reached.
+        """
+        ...
+
+    async def problems(self) -> list[str]:
+        """What keeps the product from working right now, one sentence each; empty when all is well."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class BlockingRunner(Protocol):
+    """Runs a blocking call in the bot's own bounded thread pool (never the engine's, never the event loop)."""
+
+    async def __call__(self, function: Callable[..., T], /, *args: Any) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the bot lends to a handler."""
+
+    clock: Clock
+    run_blocking: BlockingRunner
+    github: Any = None  # bot.settings.GitHubSettings with its secrets, when GitHub is configured
+
+
+class ProductSettings(BaseModel):
+    """Base of a product's section in opsbot.toml: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The entry point ``opsbot.handlers``: what is known of a product before it is configured."""
+
+    name: str  # section of the configuration and root of its commands: [somas], /somas
+    title: str  # SOMAS
+    summary: str
+    settings: type[ProductSettings]
+    setup: str  # what to write into opsbot.toml, shown when the product is not configured
+    commands: CommandGroup
+    connect: Callable[[Any, Services], Awaitable[Handler]]
+    runbooks: Path | None = None  # folder of Markdown runbooks
+    facts: tuple[FactDefinition, ...] = ()
+    actions: tuple[Action, ...] = ()
+    phrases: Mapping[str, str] = field(default_factory=dict)  # "Process running" -> 'process.running == true'

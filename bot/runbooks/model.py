@@ -1,0 +1,43 @@
+"""A runbook as data: what a Markdown document or a changing command compiles to."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Step(BaseModel):
+    """One row of a runbook's table.
+
+    Without ``action`` it is a manual step: a person does what ``text`` says and presses Done or Failed.
+    ``expectation`` is the Expected Metrics cell as written; what it compiles to is told by ``bot.runbooks.expectations``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    number: str
+    text: str  # the Action cell as people read it, Markdown
+    action: str | None = None  # name of a handler's action
+    arguments: dict[str, str] = {}
+    condition: str | None = None  # the text between "If" and the comma
+    expectation: str = ""
+    budget: timedelta | None = None
+    line: int = 0  # in the document, for messages; 0 when the step was not read from one
+
+
+class Runbook(BaseModel):
+    """A document: title, symptoms, the table of steps, an escalation clause."""
+
+    model_config = ConfigDict(frozen=True)
+    id: str  # P1-002
+    title: str
+    product: str = ""  # the handler whose actions and facts it uses; empty: manual steps only
+    target_kind: str = ""  # child, project
+    symptoms: str = ""
+    steps: tuple[Step, ...]
+    escalation: str = ""
+    total: timedelta | None = None  # the stated total
+    sla: timedelta | None = None  # in brackets behind the total
+    severity: str = "high"  # low, medium, high, critical
+    inputs: dict[str, str] = {}  # name -> default ("" when it must be given)
+    source: str = ""  # file, for messages

@@ -1,0 +1,31 @@
+#!/bin/sh
+# install.sh VENV LOCK [editable]: a virtual environment with exactly what the lock file says, and the bot in it.
+# Called by the Makefile and by the Dockerfile, so that both install the same way.
+set -eu
+venv=$1
+lock=$2
+how=${3:-}
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "opsbot needs Python 3.11 or newer; $python is $("$python" -V 2>&1). Set PYTHON=/path/to/python3.11" >&2
+    exit 1
+fi
+if [ ! -x "$venv/bin/pip" ]; then
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        # Debian keeps ensurepip in a package of its own.
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv
+        else
+            echo "Python's venv module is incomplete here: run 'sudo apt-get install python3-venv', then try again." >&2
+            exit 1
+        fi
+    fi
+    "$python" -m venv "$venv"
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+if [ "$how" = editable ]; then
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+else
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
+fi
