@@ -117,8 +117,8 @@ class Action:
     """Something the product can do. ``name`` is what stands in a runbook's code span: ``handle.remove_child()``.
 
     ``check`` is asked after a crash in the middle of ``perform``: it returns what the finished action would have
-    returned when the action did happen, None when it certainly did not, and an ``uncertain`` result otherwise. An action
-    without ``check`` that is not ``read`` is put to a person after a crash.
+    returned when the action did happen, None when it certainly did not, and an ``uncertain`` result otherwise. An
+    action without ``check`` that is not ``read`` is put to a person after a crash.
     """
 
     name: str
@@ -138,6 +138,7 @@ class FactDefinition:
     help: str
     provenance: Provenance
     values: Literal["number", "text", "boolean", "list"] = "text"
+    possible: tuple[str | int | float | bool, ...] = ()  # all the values it can have, where they are few and known
 
 
 class Handler(Protocol):

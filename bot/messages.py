@@ -82,6 +82,13 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines under one another, without bullets: the steps of a card."""
+
+    items: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fields:
     """Label and value pairs, two columns where there is room."""
 
@@ -153,7 +160,7 @@ class Buttons:
     items: tuple[Button, ...]
 
 
-Block = Heading | Paragraph | Bullets | Fields | Table | CodeBlock | Note | Divider | Buttons
+Block = Heading | Paragraph | Bullets | Lines | Fields | Table | CodeBlock | Note | Divider | Buttons
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +208,8 @@ def plain_text(blocks: tuple[Block, ...]) -> str:
                 lines.append(plain_line(spans))
             case Bullets(items):
                 lines.extend(f"- {plain_line(item)}" for item in items)
+            case Lines(items):
+                lines.extend(plain_line(item) for item in items)
             case Fields(items=pairs):
                 lines.extend(f"{label}: {plain_line(value)}" for label, value in pairs)
             case Table(columns, rows):

@@ -44,7 +44,8 @@ class StartRun:
     budget: timedelta | None = None
 
 
-Reply = Answer | StartRun
+Reply = Answer | StartRun | None
+"""None: there is nothing to say, the run's thread shows what happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class CommandContext:
     clock: Clock
     handler: Any
     runbooks: Mapping[str, Runbook]  # by id, of this product
+    key: str = ""  # of the incoming: makes what the command does happen once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,21 @@ class Implied:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Marks options that exclude each other: ``Annotated[str | None, OneOf("start")]`` on each of them."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metavar:
+    """What stands for the value in the usage line: ``Metavar("STAGE")`` gives ``--from STAGE``."""
+
+    name: str
+
+
+Level = Literal["viewer", "operator", "admin"]
 CommandFunction = Callable[..., Awaitable[Reply]]
 
 
@@ -87,7 +104,7 @@ class Command:
     verb: str
     function: CommandFunction
     danger: Danger
-    level: Literal["viewer", "operator", "admin"]
+    level: Level
     examples: tuple[str, ...]  # whole commands: "/somas restart project-42 --from verify"
 
     @property
@@ -110,7 +127,7 @@ class CommandGroup:
         danger: Danger,
         examples: tuple[str, ...],
         verb: str | None = None,
-        level: Literal["viewer", "operator", "admin"] | None = None,
+        level: Level | None = None,
     ) -> Callable[[CommandFunction], CommandFunction]:
         """Register a function as a verb. Without ``level``: viewer for what reads, operator for what changes."""
 

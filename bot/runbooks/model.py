@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,13 +12,13 @@ class Step(BaseModel):
     """One row of a runbook's table.
 
     Without ``action`` it is a manual step: a person does what ``text`` says and presses Done or Failed.
-    ``expectation`` is the Expected Metrics cell as written; what it compiles to is told by ``bot.runbooks.expectations``.
+    ``expectation`` is the Expected Metrics cell as written; ``bot.runbooks.expectations`` tells what it compiles to.
     """
 
     model_config = ConfigDict(frozen=True)
     number: str
     text: str  # the Action cell as people read it, Markdown
-    action: str | None = None  # name of a handler's action
+    action: str | None = None  # name of a handler's action: handle.remove_child
     arguments: dict[str, str] = {}
     condition: str | None = None  # the text between "If" and the comma
     expectation: str = ""
@@ -41,3 +42,7 @@ class Runbook(BaseModel):
     severity: str = "high"  # low, medium, high, critical
     inputs: dict[str, str] = {}  # name -> default ("" when it must be given)
     source: str = ""  # file, for messages
+    danger: Literal["", "read", "change", "destructive"] = ""  # the most that its steps do, as the document says
+    command: str = ""  # the command that starts it, for the documentation
+    escalation_actions: tuple[str, ...] = ()  # actions that are offered with an escalation
+    line: int = 0  # of the heading

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bot.handler import Observation, Preview, Target
+from bot.handler import Danger, Observation, Preview, Target
 from bot.incoming import Actor, Place
 from bot.runbooks.model import Runbook
 
@@ -29,14 +29,19 @@ class Plan(BaseModel):
     place: Place
     reason: str = ""
     inputs: dict[str, str] = {}
-    dry_run: bool = False
-    changes: bool = True
+    changes: bool = True  # False: it only reads, and so takes no lock
+    dangers: tuple[Danger | None, ...]  # of each step; None: a manual step
     started_at: datetime
     deadline: datetime | None = None  # of the whole run
     severity: Severity = "high"
     contacts: tuple[str, ...] = ()  # keys of [people], the chain as it was at the start
     repeat: timedelta = timedelta(minutes=20)  # between two pages of one escalation
     approvers: tuple[str, ...] = ()  # who could approve, for the card; empty: nobody but the one who asked
+
+    @property
+    def person(self) -> str:
+        """Who asked, as the surface knows them: ``slack:U0ALICE``."""
+        return str(self.actor)
 
 
 class StepState(BaseModel):
@@ -78,6 +83,15 @@ class Escalation(BaseModel):
         return self.acknowledged_at is None
 
 
+class Work(BaseModel):
+    """What the engine does for a run. ``prepare``: condition, preview; ``perform``: the action, the expectation."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["prepare", "perform"]
+    step: int
+    attempt: int
+
+
 class RunState(BaseModel):
     """The whole run. The card, the thread and the pages are functions of this."""
 
@@ -90,7 +104,8 @@ class RunState(BaseModel):
     overdue: bool = False  # the run's own budget ran out
     finished_at: datetime | None = None
     ended_by: str = ""  # who cancelled or failed it
-    log: tuple[str, ...] = Field(default=(), max_length=500)
+    busy: Work | None = None  # what is being done right now
+    cancelling: str = ""  # who asked to cancel while a step was at work
 
     @property
     def closed(self) -> bool:
@@ -98,5 +113,79 @@ class RunState(BaseModel):
         return self.status in ("done", "failed", "cancelled")
 
     @property
-    def page_open(self) -> bool:
-        return any(escalation.open for escalation in self.escalations)
+    def page(self) -> Escalation | None:
+        """The escalation that waits for its acknowledgement; there is one at most."""
+        return next((escalation for escalation in self.escalations if escalation.open), None)
+
+
+class Post(BaseModel):
+    """Something to say in the run's thread, once. It holds what it is about, as it was at that moment."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["step", "preview", "approval", "question", "warning", "page", "acknowledged", "note", "end"]
+    index: int = 0  # of the step
+    step: StepState | None = None
+    escalation: Escalation | None = None
+    text: str = ""
+    actor: str = ""
+
+
+class Begin(BaseModel):
+    kind: Literal["begin"] = "begin"
+    at: datetime
+
+
+class Tick(BaseModel):
+    """A deadline passed."""
+
+    kind: Literal["tick"] = "tick"
+    at: datetime
+
+
+class Prepared(BaseModel):
+    """The condition was looked at and the preview made; nothing was changed yet."""
+
+    kind: Literal["prepared"] = "prepared"
+    at: datetime
+    work: Work
+    condition: Literal["none", "holds", "does not hold", "cannot tell"] = "none"
+    observed: str = ""
+    preview: Preview | None = None
+    digest: str = ""
+    problem: str = ""  # why it could not be prepared
+
+
+class Finished(BaseModel):
+    """The action ended, its expectation was compared. ``changed``: the plan is no longer the one approved."""
+
+    kind: Literal["finished"] = "finished"
+    at: datetime
+    work: Work
+    status: Literal["done", "refused", "failed", "uncertain", "manual", "changed"]
+    summary: str
+    outcome: Outcome | None = None  # None: nothing was expected
+    observed: str = ""
+    evidence: str = ""
+    language: str = ""
+    sources: tuple[Observation, ...] = ()
+    preview: Preview | None = None
+    digest: str = ""
+
+
+Verb = Literal["cancel", "retry", "done", "fail", "skip", "proceed", "ack", "approve", "deny"]
+
+
+class Press(BaseModel):
+    """A person did something to the run, by a button or by a command."""
+
+    kind: Literal["press"] = "press"
+    at: datetime
+    verb: Verb
+    actor: str  # slack:U0ALICE
+    is_requester: bool = False  # the same person who asked for the run, on whatever surface
+    typed: str = ""  # the target's name, typed for an approval
+    digest: str = ""  # of the preview that was looked at
+    reason: str = ""
+
+
+Event = Annotated[Begin | Tick | Prepared | Finished | Press, Field(discriminator="kind")]

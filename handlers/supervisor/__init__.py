@@ -1,0 +1,51 @@
+"""``/supervisor``: processes that are built on rust-supervisor, driven through their ``dashboard-ipc.v1`` socket.
+
+Commands are in ``commands.py``, actions in ``actions.py``, facts in ``facts.py``; ``client.py`` talks to a process,
+``link.py`` finds out why one cannot be talked to, ``protocol.py`` knows the lines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bot.handler import Product, Services
+from handlers.supervisor.actions import ACTIONS
+from handlers.supervisor.commands import supervisor
+from handlers.supervisor.facts import definitions
+from handlers.supervisor.handler import SupervisorHandler
+from handlers.supervisor.settings import SETUP, SupervisorSettings
+
+# What the procedures say in words, where it can be checked. Left out on purpose, so that they become questions:
+# "Process running" (the procedures say it of the relay, which the socket knows nothing of), "No child in BlockForever
+# or IgnoreCancel state" (a child that blocks shows only when it is stopped) and "Budget exhausted; child quarantined
+# automatically" (the supervisor never does that).
+PHRASES: dict[str, str] = {
+    "Child marked as `Quarantined`": 'child.operation == "quarantined"',
+    "Child marked as Quarantined": 'child.operation == "quarantined"',
+    "Child marked as `Paused`": 'child.operation == "paused"',
+    "Child marked as Paused": 'child.operation == "paused"',
+    "Child removed": "child.present == false",
+    "Child running": "child.running == true",
+    "Supervisor process running": "process.running == true",
+    "Dashboard connected": 'dashboard_link == "connected"',
+}
+
+
+async def connect(settings: SupervisorSettings, services: Services) -> SupervisorHandler:
+    """The connected product. Opens nothing: a process that is down now may be up when it is asked."""
+    return SupervisorHandler(settings, services)
+
+
+product = Product(
+    name="supervisor",
+    title="Supervisor",
+    summary="Processes built on rust-supervisor: children, crash loops, quarantine.",
+    settings=SupervisorSettings,
+    setup=SETUP,
+    commands=supervisor,
+    connect=connect,
+    runbooks=Path(__file__).parent / "runbooks",
+    facts=definitions(),
+    actions=ACTIONS,
+    phrases=PHRASES,
+)

@@ -1,0 +1,166 @@
+"""``opsbot run --config opsbot.toml``, ``opsbot demo``, ``doctor``, ``runbook check``, ``commands``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from bot import __version__, logs
+from bot.errors import SettingsError, UserError
+
+app = App(
+    name="opsbot",
+    help="Runs the on-call runbooks in Slack and on GitHub, checks what they expect and escalates when time runs out.",
+    version=__version__,
+)
+runbook = App(name="runbook", help="Runbook documents.")
+app.command(runbook)
+
+Config = Annotated[Path, Parameter(help="The configuration; every key is explained in docs/configuration.md.")]
+
+
+@app.command
+def run(*, config: Config = Path("opsbot.toml"), log: Literal["DEBUG", "INFO", "WARNING"] = "INFO") -> int:
+    """Run the bot until it is told to stop (SIGTERM or Ctrl-C). Runs in progress go on at the next start."""
+    from bot.app import Bot, installed_products
+    from bot.settings import read
+
+    logs.configure(log)
+
+    async def work() -> int:
+        products = installed_products()
+        bot = Bot(read(config, os.environ, products), products)
+        await bot.start()
+        await _until_signal()
+        await bot.stop()
+        return 0
+
+    return _carefully(work)
+
+
+@app.command
+def demo(
+    *,
+    folder: Annotated[Path, Parameter(help="Everything the demo writes stands here.")] = Path("demo-data"),
+    port: Annotated[int, Parameter(help="Where the page is; another one is taken when it is in use.")] = 8080,
+) -> int:
+    """Try it without accounts: a local stand-in for Slack in the browser, a supervised process, SOMAS projects."""
+    from bot.demo.world import World
+
+    logs.configure("WARNING")
+
+    async def work() -> int:
+        world = World(folder, port, lambda said: print(said, flush=True))
+        await world.start()
+        print(world.welcome(), flush=True)
+        await _until_signal()
+        print("\nStopping…", flush=True)
+        await world.stop()
+        return 0
+
+    return _carefully(work)
+
+
+@app.command
+def doctor(*, config: Config = Path("opsbot.toml")) -> int:
+    """Check the configuration and everything it points to, and say what is wrong."""
+    from bot.app import Bot, installed_products
+    from bot.settings import read
+
+    logs.configure("ERROR")
+
+    async def work() -> int:
+        products = installed_products()
+        settings = read(config, os.environ, products)
+        print(f"✓ {config} is complete")
+        found = await Bot(settings, products).examine()
+        for name, problems in found:
+            for problem in problems:
+                print(f"✗ {name}: {problem}")
+            if not problems:
+                print(f"✓ {name}")
+        return 1 if any(problems for _, problems in found) else 0
+
+    return _carefully(work)
+
+
+@runbook.command
+def check(
+    *paths: Annotated[Path, Parameter(help="Files or folders; without any: the runbooks of the products.")],
+    format: Annotated[Literal["text", "github"], Parameter(help="github: annotations for a workflow")] = "text",
+) -> int:
+    """Show what each row of each runbook means to the bot; exit code 1 when something is wrong."""
+    from bot.app import installed_products
+    from bot.runbooks.check_report import github, render
+    from bot.runbooks.library import RunbookLibrary
+    from bot.runbooks.lint import check as lint
+
+    products = installed_products()
+    report = lint(RunbookLibrary(products, paths), products)
+    if format == "github":
+        print(github(report))
+    else:
+        print(render(report))
+    return report.exit_code
+
+
+@app.command
+def commands(
+    *,
+    write: Annotated[
+        bool, Parameter(negative="", help="Write manifest.yml, docs/commands.md, README's table.")
+    ] = False,
+    check: Annotated[bool, Parameter(negative="", help="Exit with 1 when one of these files is stale.")] = False,
+) -> int:
+    """The commands people can type, and the files that are generated from them."""
+    from bot.app import installed_products
+    from bot.commands import generated, grammar
+    from bot.runs.commands import runs
+
+    products = installed_products()
+    root = Path.cwd()
+    if write:
+        for name in generated.write(root, products, [runs]):
+            print(f"wrote {name}")
+        return 0
+    if check:
+        groups = {"runs": runs, **{product.name: product.commands for product in products}}
+        problems = [
+            *grammar.defects(groups),
+            *(f"{name} is stale: opsbot commands --write" for name in generated.stale(root, products, [runs])),
+        ]
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        return 1 if problems else 0
+    print(generated.command_table(products, [runs]))
+    return 0
+
+
+async def _until_signal() -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+
+
+def _carefully(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run it; what the operator has to mend is one message, never a traceback."""
+    try:
+        return asyncio.run(work())
+    except (SettingsError, UserError) as error:
+        print(f"opsbot: {error}", file=sys.stderr)
+        return 2
+
+
+def main() -> None:
+    """The console script."""
+    result = app()
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,300 @@
+"""Brings cards, thread messages, pages and answers to people, whatever the surface does meanwhile.
+
+What has to be said is in the database before anybody tries to say it. A failing surface never stops a run: the card is
+drawn from the run's state whenever the surface is back, and everything else waits in the outbox. Each channel has a
+lane of its own, so that a slow one delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from bot import store as tables
+from bot.clock import Clock
+from bot.incoming import Place
+from bot.runs.model import RunState
+from bot.store import Signal, Store, dumps
+from bot.surfaces import card
+from bot.surfaces.delivery import TryLater, Undeliverable
+from bot.surfaces.port import Body, Surface
+
+log = structlog.get_logger("opsbot.delivery")
+
+REDRAW_AFTER = timedelta(seconds=15)  # the time left on the card of a run that goes on
+GIVE_UP_ANSWERS_AFTER = timedelta(minutes=30)  # Slack's response_url is good for as long
+RETRY_UNDELIVERABLE_AFTER = 60.0
+MOST_ATTEMPTS_OF_ANSWERS = 8
+
+
+class Delivery:
+    """The lanes."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        surfaces: Mapping[str, Surface],
+        changed: Signal,
+        name: card.Name,
+        *,
+        fallback: Place | None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.surfaces = surfaces
+        self.changed = changed
+        self.name = name
+        self.fallback = fallback  # where a card goes whose channel cannot be posted to
+        self._lanes: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="opsbot delivery")
+
+    async def stop(self) -> None:
+        tasks = [task for task in (self._task, *self._lanes.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                for lane in await self._lanes_with_work():
+                    running = self._lanes.get(lane)
+                    if running is None or running.done():
+                        self._lanes[lane] = asyncio.create_task(self._serve(lane), name=f"opsbot lane {lane}")
+            except (sa.exc.SQLAlchemyError, OSError) as error:
+                log.error("the outbox cannot be read", reason=tables.reason(error))
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until there is news, a retry is due or a card wants its time redrawn."""
+        sleeping = asyncio.ensure_future(self.clock.sleep(1.0))
+        changing = asyncio.ensure_future(self.changed.wait(2.0))
+        try:
+            await asyncio.wait((sleeping, changing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeping, changing):
+                task.cancel()
+            await asyncio.gather(sleeping, changing, return_exceptions=True)
+
+    def _due(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        return sa.or_(table.c.next_try_at.is_(None), table.c.next_try_at <= self.clock.now())
+
+    def _stale_cards(self) -> sa.Select[Any]:
+        """Cards that show an older state than the run's, or whose time left is old."""
+        cards, runs = tables.cards, tables.runs
+        redraw = self.clock.now() - REDRAW_AFTER
+        return (
+            sa.select(cards, runs.c.state, runs.c.version.label("run_version"))
+            .join(runs, runs.c.id == cards.c.run_id)
+            .where(
+                self._due(cards),
+                sa.or_(
+                    cards.c.version < runs.c.version,
+                    sa.and_(runs.c.open, runs.c.status.in_(("running", "waiting")), cards.c.drawn_at <= redraw),
+                ),
+            )
+            .order_by(cards.c.run_id)
+        )
+
+    async def _lanes_with_work(self) -> set[tuple[str, str]]:
+        cards = await self.store.rows(
+            self._stale_cards().with_only_columns(tables.cards.c.surface, tables.cards.c.channel)
+        )
+        waiting = await self.store.rows(
+            sa.select(tables.outbox.c.surface, tables.outbox.c.channel)
+            .where(tables.outbox.c.status == "waiting", self._due(tables.outbox))
+            .distinct()
+        )
+        return {(row.surface, row.channel) for row in (*cards, *waiting) if row.surface in self.surfaces}
+
+    async def _serve(self, lane: tuple[str, str]) -> None:
+        """Deliver what one channel is waiting for: cards first, because threads hang on them."""
+        try:
+            surface, channel = lane
+            for row in await self.store.rows(
+                self._stale_cards().where(tables.cards.c.surface == surface, tables.cards.c.channel == channel)
+            ):
+                await self._deliver_card(self.surfaces[surface], row)
+            for row in await self.store.rows(
+                sa.select(tables.outbox)
+                .where(
+                    tables.outbox.c.status == "waiting",
+                    tables.outbox.c.surface == surface,
+                    tables.outbox.c.channel == channel,
+                    self._due(tables.outbox),
+                )
+                .order_by(tables.outbox.c.number)
+                .limit(100)
+            ):
+                if not await self._deliver(self.surfaces[surface], row):
+                    break  # later ones must not overtake it
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            log.error("a lane cannot go on", lane=lane, reason=tables.reason(error))
+        except Exception:
+            log.exception("a lane failed", lane=lane)
+        self.changed.set()
+
+    # -- cards
+
+    async def _deliver_card(self, surface: Surface, row: sa.Row[Any]) -> None:
+        state = RunState.model_validate_json(row.state)
+        body = surface.draw(card.card(state, self.clock.now(), self.name))
+        place = Place(surface=row.surface, channel=row.channel, thread=row.thread)
+        try:
+            if row.remote_id:
+                await surface.update(place, row.remote_id, body)
+                remote_id = row.remote_id
+            else:
+                remote_id = await surface.post(place, body, f"{row.run_id}:card", maybe_posted=row.attempts > 0)
+        except TryLater as later:
+            await self._card(row, attempts=row.attempts + 1, problem=later.reason, after=later.after)
+            return
+        except Undeliverable as error:
+            await self._card_undeliverable(row, error)
+            return
+        await self._card(row, remote_id=remote_id, version=row.run_version, drawn_at=self.clock.now(), problem="")
+
+    async def _card_undeliverable(self, row: sa.Row[Any], error: Undeliverable) -> None:
+        log.error("a card cannot be delivered", run=row.run_id, channel=row.channel, reason=str(error))
+        fallback = self.fallback
+        if row.remote_id:  # deleted, or no longer ours to edit: the next try posts a new one
+            await self._card(row, remote_id="", attempts=1, problem=str(error), after=0.0)
+        elif fallback and fallback.surface == row.surface and fallback.channel != row.channel:
+            await self._card(row, channel=fallback.channel, thread="", problem=str(error), after=0.0)
+        else:
+            await self._card(row, attempts=row.attempts + 1, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
+
+    async def _card(self, row: sa.Row[Any], *, after: float | None = None, **values: Any) -> None:
+        retry = self.clock.now() + timedelta(seconds=after) if after is not None else None
+        async with self.store.write() as connection:
+            await connection.execute(
+                tables.cards.update()
+                .where(tables.cards.c.run_id == row.run_id, tables.cards.c.surface == row.surface)
+                .values(next_try_at=retry, **values)
+            )
+
+    # -- everything else
+
+    async def _deliver(self, surface: Surface, row: sa.Row[Any]) -> bool:
+        """Deliver one row of the outbox; False when the lane has to wait."""
+        place = Place(surface=row.surface, channel=row.channel, thread=row.thread)
+        body = json.loads(row.body)
+        try:
+            match row.kind:
+                case "thread":
+                    thread_place = await self._thread(row)
+                    if thread_place is None:
+                        return True  # its card is not there yet; others need not wait for it
+                    place = thread_place
+                    remote_id = await surface.post(place, body, row.key, maybe_posted=row.attempts > 0)
+                case "close pages":
+                    remote_id = ""
+                    await self._close_pages(surface, row, body)
+                case "answer" | "private":
+                    remote_id = ""
+                    address = json.loads(row.address)
+                    await surface.answer(
+                        place,
+                        body,
+                        row.key,
+                        private_to=address.get("user", "") if row.kind == "private" else "",
+                        response_url=address.get("response_url", ""),
+                    )
+                case _:
+                    remote_id = await surface.post(place, body, row.key, maybe_posted=row.attempts > 0)
+        except TryLater as later:
+            await self._row(row, attempts=row.attempts + 1, problem=later.reason, after=later.after)
+            return self._too_late(row) and await self._give_up(row, later.reason)
+        except Undeliverable as error:
+            log.error("a message cannot be delivered", kind=row.kind, channel=row.channel, reason=str(error))
+            if row.kind in ("answer", "private"):
+                return await self._give_up(row, str(error))
+            await self._row(row, attempts=row.attempts + 1, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
+            return True
+        await self._row(row, status="sent", remote_id=remote_id, problem="")
+        return True
+
+    def _too_late(self, row: sa.Row[Any]) -> bool:
+        if row.kind not in ("answer", "private"):
+            return False
+        old = self.clock.now() - row.created_at > GIVE_UP_ANSWERS_AFTER
+        return bool(old or row.attempts + 1 >= MOST_ATTEMPTS_OF_ANSWERS)
+
+    async def _give_up(self, row: sa.Row[Any], reason: str) -> bool:
+        log.error("an answer is given up", key=row.key, reason=reason)
+        await self._row(row, status="given up", problem=reason)
+        return True
+
+    async def _row(self, row: sa.Row[Any], *, after: float | None = None, **values: Any) -> None:
+        retry = self.clock.now() + timedelta(seconds=after) if after is not None else None
+        async with self.store.write() as connection:
+            await connection.execute(
+                tables.outbox.update().where(tables.outbox.c.number == row.number).values(next_try_at=retry, **values)
+            )
+
+    async def _thread(self, row: sa.Row[Any]) -> Place | None:
+        """Where the run's messages go on this surface: under its card, wherever that could be posted."""
+        found = await self.store.rows(
+            sa.select(tables.cards).where(tables.cards.c.run_id == row.run_id, tables.cards.c.surface == row.surface)
+        )
+        if not found or not found[0].remote_id:
+            return None
+        card_row = found[0]
+        return Place(surface=row.surface, channel=card_row.channel, thread=card_row.thread or card_row.remote_id)
+
+    async def _close_pages(self, surface: Surface, row: sa.Row[Any], body: Body) -> None:
+        """Everywhere where the page was sent, say that it was acknowledged; what was not sent yet is not sent."""
+        pages = await self.store.rows(
+            sa.select(tables.outbox).where(
+                tables.outbox.c.run_id == row.run_id,
+                tables.outbox.c.escalation == row.escalation,
+                tables.outbox.c.surface == row.surface,
+                tables.outbox.c.channel == row.channel,
+                tables.outbox.c.kind.in_(("page", "thread")),
+                tables.outbox.c.number < row.number,
+            )
+        )
+        for page in pages:
+            if page.status == "waiting":
+                await self._row(page, status="given up", problem="acknowledged before it was sent")
+            elif page.remote_id:
+                place = Place(surface=page.surface, channel=page.channel, thread=page.thread)
+                try:
+                    await surface.update(place, page.remote_id, body)
+                except Undeliverable as error:
+                    log.warning("a page cannot be closed", key=page.key, reason=str(error))
+
+    async def problems(self) -> list[str]:
+        """Runs, pages and cards that nobody can see, one sentence each."""
+        cards = await self.store.rows(sa.select(tables.cards).where(tables.cards.c.problem != ""))
+        messages = await self.store.rows(
+            sa.select(tables.outbox).where(tables.outbox.c.status == "waiting", tables.outbox.c.problem != "")
+        )
+        return [
+            f"{what} of run {row.run_id} does not reach {row.surface} {row.channel}: {row.problem}"
+            for what, rows in (("The card", cards), ("A message", messages))
+            for row in rows
+        ]
+
+
+def said_row(key: str, kind: str, place: Place, body: Body, address: Mapping[str, str]) -> dict[str, Any]:
+    """The outbox row of an answer to a command."""
+    return {
+        "key": key,
+        "kind": kind,
+        "surface": place.surface,
+        "channel": place.channel,
+        "thread": place.thread,
+        "body": dumps(body),
+        "address": dumps(address),
+    }

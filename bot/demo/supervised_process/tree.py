@@ -1,0 +1,452 @@
+"""Children under supervision: asyncio tasks that run, crash, are respawned, stop slowly or not at all.
+
+What is supervised here is real work of this process; only the language differs from the Rust original. The rules are
+those that an operator meets there: a stop is a request that a child may ignore, a restart waits for the old attempt,
+a child whose restart limit is used up is left without an attempt and still called active, nothing is quarantined by
+itself, and the time limit of a stop is looked at only when the next command or state request comes by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Behaviour = Literal["steady", "crash_loop", "slow_to_stop", "ignores_cancellation"]
+Operation = Literal["active", "paused", "quarantined", "removed"]
+
+UNLIMITED = 4294967295
+BEAT_SECONDS = 0.05  # how often a working child looks at its token
+STALE_AFTER_SECONDS = 5.0
+
+MANAGED_STATE: dict[str, str] = {
+    "active": "running",
+    "paused": "paused",
+    "quarantined": "quarantined",
+    "removed": "removed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What the tree was declared with. Times are seconds."""
+
+    id: str
+    behaviour: Behaviour = "steady"
+    crash_after: float = 3.0  # crash_loop: how long an attempt lives
+    stop_takes: float = 1.5  # slow_to_stop: between the request and the end
+    backoff: float = 0.5  # between a failure and the next attempt
+    restart_limit: int = UNLIMITED  # failures inside the window before the child is given up
+    window: float = 60.0
+    criticality: str = "standard"
+
+
+class CrashError(Exception):
+    """What the child in a crash loop dies of; the reason never leaves this process through the socket."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised child and its running attempt, if any."""
+
+    spec: ChildSpec
+    operation: Operation = "active"
+    started: int = 0  # attempts so far; the next one is started + 1
+    attempt: int | None = None
+    generation: int | None = None
+    status: str | None = None
+    stop_state: str = "idle"
+    phase: str = "open"  # of the generation fence
+    failure: dict[str, Any] | None = None
+    stop_before: float | None = None  # monotonic; the graceful time limit of a delivered cancellation
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    respawn: asyncio.TimerHandle | None = None
+    failures: deque[float] = field(default_factory=deque)
+    limit_updated_at: int = 0
+    last_beat: int | None = None
+    last_exit: str = ""  # for this process's own log
+
+    @property
+    def path(self) -> str:
+        return f"/{self.spec.id}"
+
+    @property
+    def exhausted(self) -> bool:
+        return len(self.failures) > self.spec.restart_limit
+
+    def restart_limit(self) -> dict[str, Any]:
+        used = min(len(self.failures), self.spec.restart_limit)
+        return {
+            "window_millis": int(self.spec.window * 1000),
+            "limit": self.spec.restart_limit,
+            "used": used,
+            "remaining": self.spec.restart_limit - used,
+            "exhausted": self.exhausted,
+            "updated_at_unix_nanos": self.limit_updated_at,
+        }
+
+    def liveness(self) -> dict[str, Any]:
+        stale = self.last_beat is not None and time.time_ns() - self.last_beat > STALE_AFTER_SECONDS * 1e9
+        return {
+            "last_heartbeat_at_unix_nanos": self.last_beat,
+            "heartbeat_stale": stale,
+            "readiness": "unreported",
+        }
+
+
+class Tree:
+    """The children and what may be done with them. Not locked: only the control loop touches it.
+
+    ``on_exit`` and ``on_respawn`` hand an event to the control loop, which calls ``child_exited`` and ``respawn`` back.
+    """
+
+    def __init__(
+        self,
+        specs: tuple[ChildSpec, ...],
+        *,
+        graceful_timeout: float,
+        abort_wait: float,
+        on_exit: Callable[[Child, int, str | None], None],
+        on_respawn: Callable[[Child], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self.declared = {spec.id: spec for spec in specs}
+        self.children: dict[str, Child] = {}
+        self.graceful_timeout = graceful_timeout
+        self.abort_wait = abort_wait
+        self.shutdown: dict[str, Any] | None = None
+        self._on_exit = on_exit
+        self._on_respawn = on_respawn
+        self._log = log
+
+    def start(self) -> None:
+        for spec in self.declared.values():
+            child = self.children[spec.id] = Child(spec)
+            self._spawn(child)
+
+    async def stop(self) -> None:
+        """End every task, politely or not: the process is going away."""
+        tasks = []
+        for child in self.children.values():
+            if child.respawn is not None:
+                child.respawn.cancel()
+            if child.task is not None and not child.task.done():
+                child.task.cancel()
+                tasks.append(child.task)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- attempts -------------------------------------------------------------------------------------------------
+
+    def _spawn(self, child: Child) -> None:
+        child.started += 1
+        child.attempt = child.started
+        child.generation = child.started - 1
+        child.status = "running"
+        child.stop_state = "idle"
+        child.phase = "open"
+        child.failure = None
+        child.stop_before = None
+        child.cancelled = asyncio.Event()
+        child.last_beat = time.time_ns()
+        attempt = child.attempt
+        child.task = asyncio.create_task(self._work(child, child.cancelled), name=f"{child.spec.id}#{attempt}")
+        child.task.add_done_callback(lambda task: self._ended(child, attempt, task))
+
+    async def _work(self, child: Child, cancelled: asyncio.Event) -> None:
+        """The attempt's own loop: it works in beats and looks at its token between them, or does not."""
+        spec = child.spec
+        crash_at = time.monotonic() + spec.crash_after if spec.behaviour == "crash_loop" else None
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            child.last_beat = time.time_ns()
+            if crash_at is not None and time.monotonic() >= crash_at:
+                raise CrashError(f"{spec.id}: invoice 4711 has no currency")
+            if not cancelled.is_set() or spec.behaviour == "ignores_cancellation":
+                continue
+            if spec.behaviour == "slow_to_stop":
+                await asyncio.sleep(spec.stop_takes)
+            return
+
+    def _ended(self, child: Child, attempt: int, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            reason: str | None = "aborted"
+        else:
+            error = task.exception()
+            reason = None if error is None else f"failed: {error}"
+        self._on_exit(child, attempt, reason)
+
+    def child_exited(self, child: Child, attempt: int, reason: str | None) -> None:
+        """The control loop's answer to the end of an attempt: restart, give up, or forget."""
+        if child.attempt != attempt:
+            return
+        asked = child.cancelled.is_set()
+        restart_is_due = child.phase in ("waiting_for_old_stop", "aborting_old", "ready_to_start")
+        child.attempt = child.generation = child.status = child.task = child.stop_before = child.failure = None
+        child.stop_state = "no_active_attempt"
+        child.last_exit = reason or "stopped"
+        self._log(f"child {child.spec.id} attempt {attempt} ended: {child.last_exit}")
+        if self.shutdown is not None:
+            return
+        if restart_is_due:
+            child.operation = "active"
+            self._spawn(child)
+            return
+        child.phase = "open"
+        if child.operation == "removed":
+            self.children.pop(child.spec.id, None)
+            return
+        if child.operation != "active" or asked:
+            return
+        now = time.monotonic()
+        if reason is not None:
+            child.failures.append(now)
+            child.limit_updated_at = time.time_ns()
+        while child.failures and child.failures[0] < now - child.spec.window:
+            child.failures.popleft()
+        if child.exhausted:
+            self._log(f"child {child.spec.id} is given up: {child.spec.restart_limit} restarts in the window are used")
+            return
+        child.respawn = asyncio.get_running_loop().call_later(child.spec.backoff, self._on_respawn, child)
+
+    def respawn(self, child: Child) -> None:
+        child.respawn = None
+        alive = self.children.get(child.spec.id) is child
+        if alive and child.operation == "active" and child.attempt is None and self.shutdown is None:
+            self._spawn(child)
+
+    def look_at_deadlines(self) -> None:
+        """Stops that took too long. Called when a command or a state request comes by, never by a timer."""
+        now = time.monotonic()
+        for child in self.children.values():
+            if child.attempt is None or child.stop_before is None or now < child.stop_before:
+                continue
+            if child.phase == "waiting_for_old_stop":
+                child.phase = "aborting_old"
+                if child.task is not None:
+                    child.task.cancel()
+            elif child.phase == "open":
+                child.stop_state = "failed"
+                child.failure = {
+                    "phase": "wait_completion",
+                    "reason": "the child did not stop within the graceful timeout",
+                    "recoverable": True,
+                }
+
+    def _cancel(self, child: Child) -> bool:
+        if child.attempt is None or child.cancelled.is_set():
+            return False
+        child.cancelled.set()
+        child.status = "cancelling"
+        child.stop_state = "cancel_delivered"
+        child.stop_before = time.monotonic() + self.graceful_timeout
+        return True
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def stop_child(self, child_id: str, operation: Operation) -> dict[str, Any]:
+        """pause, quarantine, remove: cancel the attempt and suppress restarts. An unknown child is accepted."""
+        child = self.children.get(child_id)
+        if child is None:
+            return self._outcome_of_stranger(child_id, "active")
+        before = child.operation
+        child.operation = operation
+        if child.respawn is not None:
+            child.respawn.cancel()
+            child.respawn = None
+        delivered = self._cancel(child)
+        if child.attempt is None:
+            child.stop_state = "no_active_attempt"
+            if operation == "removed":
+                del self.children[child_id]
+        return self._outcome(child, before, delivered, idempotent=before == operation)
+
+    def resume_child(self, child_id: str) -> dict[str, Any]:
+        """Changes the label and starts nothing; an unknown child leaves a ghost record behind."""
+        child = self.children.get(child_id)
+        if child is None:
+            child = self.children[child_id] = Child(ChildSpec(child_id), stop_state="no_active_attempt")
+            return self._outcome(child, "active", False, idempotent=True)
+        before = child.operation
+        child.operation = "active"
+        return self._outcome(child, before, False, idempotent=before == "active")
+
+    def restart_child(self, child_id: str) -> dict[str, Any]:
+        child = self.children.get(child_id)
+        if child is None and child_id in self.declared:  # removed before; the registry still has its spec
+            child = self.children[child_id] = Child(self.declared[child_id], operation="removed")
+        if child is None:
+            outcome = self._outcome_of_stranger(child_id, "active")
+            conflict = {"phase": "wait_completion", "reason": f"unknown child {child_id}", "recoverable": False}
+            outcome.update(failure=conflict, idempotent=False, generation_fence=_fence("rejected", conflict=conflict))
+            return outcome
+        before = child.operation
+        if self.shutdown is not None:
+            return self._outcome(child, before, False, fence=_fence("blocked_by_shutdown"))
+        old = (child.generation, child.attempt, child.started)
+        if child.attempt is None:
+            if child.respawn is not None:
+                child.respawn.cancel()
+                child.respawn = None
+            child.operation = "active"
+            self._spawn(child)
+            return self._outcome(child, before, False, fence=_fence("started_immediately", *old))
+        if child.phase != "open":
+            return self._outcome(child, before, False, idempotent=True, fence=_fence("already_pending", *old))
+        delivered = self._cancel(child)
+        child.phase = "waiting_for_old_stop"
+        fence = _fence("queued_after_stop", *old, cancel_delivered=delivered)
+        return self._outcome(child, before, delivered, fence=fence)
+
+    def add_child(self, spec: ChildSpec) -> None:
+        """Start a child that was not declared. Raises ValueError for an id that is taken."""
+        if spec.id in self.children or spec.id in self.declared:
+            raise ValueError(f"child {spec.id} exists already")
+        child = self.children[spec.id] = Child(spec)
+        self._spawn(child)
+
+    async def shutdown_tree(self, requested_by: str, reason: str) -> dict[str, Any]:
+        """Stop everything and keep the process: blocks for the graceful timeout and the abort wait of stragglers."""
+        if self.shutdown is not None:
+            return {**self.shutdown, "idempotent": True}
+        cause = {"requested_by": requested_by, "reason": reason}
+        started_at = time.time_ns()
+        # From here on the end of an attempt restarts nothing.
+        self.shutdown = {}
+        running = [child for child in self.children.values() if child.task is not None]
+        already = [child for child in self.children.values() if child.task is None]
+        attempts = {child.spec.id: (child.generation or 0, child.attempt or 0) for child in running}
+        tasks = {child.spec.id: child.task for child in running if child.task is not None}
+        for child in self.children.values():
+            if child.respawn is not None:
+                child.respawn.cancel()
+            self._cancel(child)
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=self.graceful_timeout)
+        late = {child_id for child_id, task in tasks.items() if not task.done()}
+        for child_id in late:
+            tasks[child_id].cancel()
+        if late:
+            await asyncio.wait([tasks[child_id] for child_id in late], timeout=self.abort_wait)
+        outcomes = [_shutdown_outcome(child.spec.id, 0, child.started, "AlreadyExited", None) for child in already]
+        for child_id, task in tasks.items():
+            exit_: Any = "Cancelled"
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                exit_ = {"Failed": {"kind": "Error", "category": type(error).__name__, "message": str(error)}}
+            status = "Graceful" if child_id not in late else "Aborted" if task.done() else "AbortFailed"
+            outcomes.append(_shutdown_outcome(child_id, *attempts[child_id], status, exit_))
+        report = {
+            "cause": cause,
+            "started_at_unix_nanos": started_at,
+            "completed_at_unix_nanos": time.time_ns(),
+            "phase": "Completed",
+            "outcomes": outcomes,
+            "reconcile": {
+                "registry_status": "Cleaned",
+                "runtime_handle_status": "Cleaned",
+                "journal_status": "Recorded",
+                "metrics_status": "Recorded",
+                "socket_status": "NotOwned",
+                "orphan_slots": [],
+                "total_slots_checked": len(outcomes),
+                "verified_clean": all(outcome["status"] != "AbortFailed" for outcome in outcomes),
+                "warnings": [],
+            },
+            "idempotent": False,
+        }
+        self.shutdown = {"phase": "Completed", "cause": cause, "idempotent": False, "report": report}
+        return self.shutdown
+
+    # --- what is told ---------------------------------------------------------------------------------------------
+
+    def records(self) -> list[dict[str, Any]]:
+        """``child_runtime_records``: declared children in their order, then the others."""
+        declared = [self.children[child_id] for child_id in self.declared if child_id in self.children]
+        others = [child for child_id, child in self.children.items() if child_id not in self.declared]
+        return [
+            {
+                "child_id": child.spec.id,
+                "child_path": child.path,
+                "generation": child.generation,
+                "attempt": child.attempt,
+                "status": child.status,
+                "operation": child.operation,
+                "managed_child_state": MANAGED_STATE[child.operation],
+                "liveness": child.liveness(),
+                "restart_limit": child.restart_limit(),
+                "stop_state": child.stop_state,
+                "failure": child.failure,
+                "generation_fence_phase": child.phase,
+                "pending_restart": None,
+            }
+            for child in (*declared, *others)
+        ]
+
+    def _outcome(
+        self,
+        child: Child,
+        before: Operation,
+        delivered: bool,
+        *,
+        idempotent: bool = False,
+        fence: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        return {
+            "child_id": child.spec.id,
+            "attempt": child.attempt,
+            "generation": child.generation,
+            "operation_before": before,
+            "operation_after": child.operation,
+            "managed_child_state_before": MANAGED_STATE[before],
+            "managed_child_state_after": MANAGED_STATE[child.operation],
+            "status": child.status,
+            "cancel_delivered": delivered,
+            "stop_state": child.stop_state,
+            "restart_limit": child.restart_limit(),
+            "liveness": child.liveness(),
+            "idempotent": idempotent,
+            "failure": child.failure,
+            "generation_fence": fence,
+        }
+
+    def _outcome_of_stranger(self, child_id: str, operation: Operation) -> dict[str, Any]:
+        """Nobody of that name is there, and the command is accepted all the same."""
+        stranger = Child(ChildSpec(child_id), operation=operation, stop_state="no_active_attempt")
+        return self._outcome(stranger, operation, False, idempotent=True)
+
+
+def _fence(
+    decision: str,
+    old_generation: int | None = None,
+    old_attempt: int | None = None,
+    target_generation: int | None = None,
+    *,
+    cancel_delivered: bool = False,
+    conflict: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "decision": decision,
+        "old_generation": old_generation,
+        "old_attempt": old_attempt,
+        "target_generation": target_generation,
+        "cancel_delivered": cancel_delivered,
+        "abort_requested": False,
+        "conflict": conflict,
+    }
+
+
+def _shutdown_outcome(child_id: str, generation: int, attempt: int, status: str, exit_: Any) -> dict[str, Any]:
+    return {
+        "child_id": {"value": child_id},
+        "path": {"segments": [child_id]},
+        "generation": {"value": generation},
+        "child_start_count": {"value": attempt},
+        "status": status,
+        "cancel_delivered": status != "AlreadyExited",
+        "exit": exit_,
+        "phase": "Completed" if status == "AlreadyExited" else "GracefulDrain" if status == "Graceful" else "Abort",
+        "reason": "tree shutdown",
+    }

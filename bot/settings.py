@@ -1,0 +1,305 @@
+"""``opsbot run --config opsbot.toml``: one settings tree from the file, then the environment.
+
+Every key can be set as ``OPSBOT_SECTION__KEY`` too. Secrets come from the environment only: ``SLACK_BOT_TOKEN``,
+``SLACK_SIGNING_SECRET``, ``SLACK_APP_TOKEN`` (socket mode), ``GITHUB_TOKEN`` or ``GITHUB_APP_ID`` +
+``GITHUB_PRIVATE_KEY``, ``GITHUB_WEBHOOK_SECRET``. What is wrong is told in one ``SettingsError``, key by key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bot.errors import SettingsError
+from bot.handler import Product, ProductSettings
+
+# Response times by severity: escalation table of the SOMAS runbook.
+RESPONSE_TIMES: Mapping[str, timedelta] = {
+    "low": timedelta(hours=24),
+    "medium": timedelta(hours=4),
+    "high": timedelta(hours=1),
+    "critical": timedelta(minutes=15),
+}
+
+
+class Section(BaseModel):
+    """A section of opsbot.toml; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    host: str = Field("127.0.0.1", examples=["127.0.0.1"])
+    port: int = Field(8080, ge=0, le=65535, examples=[8080])
+
+
+class DatabaseSettings(Section):
+    url: str = Field("sqlite:///opsbot.db", examples=["sqlite:///opsbot.db"])
+
+    @field_validator("url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        if not url.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return url
+
+
+class SlackSettings(Section):
+    mode: Literal["http", "socket"] = Field("http", examples=["http"])
+    api_url: str = Field("https://slack.com/api/", examples=["https://slack.com/api/"])
+    channel: str = Field(examples=["C0OPS"], pattern=r"^[CGD][A-Z0-9]+$")
+    bot_token: SecretStr = SecretStr("")
+    signing_secret: SecretStr = SecretStr("")
+    app_token: SecretStr = SecretStr("")
+
+    @field_validator("api_url")
+    @classmethod
+    def _ends_with_slash(cls, url: str) -> str:
+        return url if url.endswith("/") else url + "/"
+
+
+class GitHubSettings(Section):
+    api_url: str = Field("https://api.github.com", examples=["https://api.github.com"])
+    repository: str = Field(examples=["owner/name"], pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$")
+    poll_seconds: int = Field(60, ge=5, examples=[60])
+    escalation_issue: int = Field(0, ge=0, examples=[17])  # where pages go that belong to no issue; 0: nowhere
+    token: SecretStr = SecretStr("")
+    app_id: str = ""
+    private_key: SecretStr = SecretStr("")
+    webhook_secret: SecretStr = SecretStr("")
+
+
+class RepeatSettings(Section):
+    """How long until a page that nobody acknowledged is sent again; by default a third of the response time."""
+
+    low: timedelta = Field(RESPONSE_TIMES["low"] / 3, gt=timedelta(0), examples=["PT8H"])
+    medium: timedelta = Field(RESPONSE_TIMES["medium"] / 3, gt=timedelta(0), examples=["PT80M"])
+    high: timedelta = Field(RESPONSE_TIMES["high"] / 3, gt=timedelta(0), examples=["PT20M"])
+    critical: timedelta = Field(RESPONSE_TIMES["critical"] / 3, gt=timedelta(0), examples=["PT5M"])
+
+
+class EscalationSettings(Section):
+    contact: str = Field(examples=["scotlaclair"])
+    repeat: RepeatSettings = RepeatSettings()
+
+
+class Person(Section):
+    """One person, as each surface knows them."""
+
+    slack: str = Field("", examples=["U0SCOT"], pattern=r"^([UW][A-Z0-9]+)?$")
+    github: str = Field("", examples=["scotlaclair"])
+
+
+class AccessSettings(Section):
+    admins: tuple[str, ...] = Field((), examples=[["slack:U0SCOT", "github:scotlaclair"]])
+    operators: tuple[str, ...] = Field((), examples=[["slack:U0ALICE"]])
+    viewers: tuple[str, ...] = Field((), examples=[["*"]])
+
+    @field_validator("admins", "operators", "viewers")
+    @classmethod
+    def _globs(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in globs:
+            if glob != "*" and not glob.startswith(("slack:", "github:")):
+                raise ValueError(f'{glob!r} must be "*" or start with "slack:" or "github:"')
+        return globs
+
+
+class RunbookSettings(Section):
+    paths: tuple[Path, ...] = Field((), examples=[["./runbooks"]])
+
+
+class Settings(BaseSettings):
+    """The whole tree. ``products`` holds the validated section of each configured product."""
+
+    model_config = SettingsConfigDict(extra="forbid", env_prefix="OPSBOT_", env_nested_delimiter="__", frozen=True)
+
+    server: ServerSettings = ServerSettings(host="127.0.0.1", port=8080)
+    database: DatabaseSettings = DatabaseSettings(url="sqlite:///opsbot.db")
+    slack: SlackSettings | None = None
+    github: GitHubSettings | None = None
+    escalation: EscalationSettings
+    people: dict[str, Person] = Field(default={}, examples=[{"scotlaclair": {"slack": "U0SCOT"}}])
+    access: AccessSettings = AccessSettings(admins=(), operators=(), viewers=())
+    runbooks: RunbookSettings = RunbookSettings(paths=())
+    products: Annotated[dict[str, ProductSettings], Field(exclude=True)] = {}
+
+
+SECRETS = {
+    "slack": {
+        "bot_token": "SLACK_BOT_TOKEN",
+        "signing_secret": "SLACK_SIGNING_SECRET",
+        "app_token": "SLACK_APP_TOKEN",
+    },
+    "github": {
+        "token": "GITHUB_TOKEN",
+        "app_id": "GITHUB_APP_ID",
+        "private_key": "GITHUB_PRIVATE_KEY",
+        "webhook_secret": "GITHUB_WEBHOOK_SECRET",
+    },
+}
+
+
+def read(path: Path | None, environment: Mapping[str, str], products: Iterable[Product]) -> Settings:
+    """The settings of ``path`` (None: environment only) for these products.
+
+    Raises ``SettingsError`` with one text that names every wrong key, its problem and an example.
+    """
+    products = tuple(products)
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SettingsError(f"There is no file {path}. Give one with --config opsbot.toml") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not valid TOML: {error}") from None
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    for section, keys in SECRETS.items():
+        for key, variable in keys.items():
+            if key in document.get(section, {}):
+                raise SettingsError(
+                    f"{section}.{key}: secrets come from the environment only, so that they do not end up in a "
+                    f"repository. Remove it from {path} and set {variable}"
+                )
+    return _validated(document, environment, products)
+
+
+def _validated(document: dict[str, Any], environment: Mapping[str, str], products: tuple[Product, ...]) -> Settings:
+    fields: dict[str, Any] = {product.name: (product.settings | None, None) for product in products}
+
+    class Sources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return env_settings, init_settings
+
+    tree = cast(type[Settings], create_model("Settings", __base__=Sources, **fields))
+    saved = dict(os.environ)
+    # pydantic-settings reads os.environ; ours is an argument, so that a test can give another one.
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        settings = tree(**document)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, tree, products)) from None
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+    configured = {
+        product.name: getattr(settings, product.name)
+        for product in products
+        if getattr(settings, product.name) is not None
+    }
+    secrets: dict[str, Any] = {}
+    for section, keys in SECRETS.items():
+        value: BaseModel | None = getattr(settings, section)
+        if value is not None:
+            given = {key: environment.get(variable, "") for key, variable in keys.items()}
+            secrets[section] = value.model_copy(
+                update={key: text if key == "app_id" else SecretStr(text) for key, text in given.items()}
+            )
+    settings = settings.model_copy(update={"products": configured, **secrets})
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """What no single field can know."""
+    problems = []
+    slack, github = settings.slack, settings.github
+    if slack is None and github is None:
+        problems.append(
+            "Neither [slack] nor [github] is configured, so nobody could talk to the bot. "
+            'Add for example: [slack] channel = "C0OPS"'
+        )
+    if slack is not None:
+        if not slack.bot_token.get_secret_value():
+            problems.append("SLACK_BOT_TOKEN is not set. Example: SLACK_BOT_TOKEN=xoxb-…")
+        if slack.mode == "http" and not slack.signing_secret.get_secret_value():
+            problems.append("SLACK_SIGNING_SECRET is not set; Slack shows it under Basic Information → App Credentials")
+        if slack.mode == "socket" and not slack.app_token.get_secret_value():
+            problems.append('SLACK_APP_TOKEN is not set, but slack.mode is "socket". Example: SLACK_APP_TOKEN=xapp-…')
+    if github is not None:
+        has_token = bool(github.token.get_secret_value())
+        has_app = bool(github.app_id and github.private_key.get_secret_value())
+        if not has_token and not has_app:
+            problems.append("GITHUB_TOKEN is not set (or GITHUB_APP_ID together with GITHUB_PRIVATE_KEY)")
+    contact = settings.escalation.contact
+    person = settings.people.get(contact)
+    if person is None:
+        nearest = difflib.get_close_matches(contact, settings.people, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        problems.append(
+            f"escalation.contact: nobody named {contact!r} stands under [people].{hint} "
+            f'Example: [people.{contact}] slack = "U0SCOT"'
+        )
+    elif not person.slack and not person.github:
+        problems.append(f"people.{contact}: has neither a slack id nor a github name, so no page could reach them")
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _explain(error: ValidationError, tree: type[BaseModel], products: tuple[Product, ...]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        path = tuple(str(part) for part in problem["loc"])
+        key = ".".join(path)
+        example = _example(path, tree)
+        match problem["type"]:
+            case "missing":
+                text = "is missing"
+            case "extra_forbidden":
+                nearest = difflib.get_close_matches(path[-1], _siblings(path, tree), n=1, cutoff=0.6)
+                text = "is not a known key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+                if len(path) == 1 and not nearest:
+                    text += f". Sections: {', '.join(sorted(tree.model_fields.keys() - {'products'}))}"
+            case _:
+                given = problem.get("input")
+                shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+                text = problem["msg"].removeprefix("Value error, ") + shown
+        lines.append(f"{key}: {text}" + (f". Example: {example}" if example else ""))
+        setup = {product.name: product.setup for product in products}.get(path[0])
+        if setup and problem["type"] == "missing":
+            lines[-1] += f". Example:\n{setup}"
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _model_at(path: tuple[str, ...], tree: type[BaseModel]) -> type[BaseModel] | None:
+    model: type[BaseModel] | None = tree
+    for part in path:
+        if model is None or part not in model.model_fields:
+            return None
+        annotation = model.model_fields[part].annotation
+        candidates = getattr(annotation, "__args__", (annotation,))
+        model = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return model
+
+
+def _siblings(path: tuple[str, ...], tree: type[BaseModel]) -> list[str]:
+    parent = _model_at(path[:-1], tree)
+    return list(parent.model_fields) if parent else []
+
+
+def _example(path: tuple[str, ...], tree: type[BaseModel]) -> str:
+    parent = _model_at(path[:-1], tree)
+    field = parent.model_fields.get(path[-1]) if parent else None
+    if field is None or not field.examples:
+        return ""
+    value = field.examples[0]
+    shown = f'"{value}"' if isinstance(value, str) else str(value).replace("'", '"')
+    return f"{path[-1]} = {shown}"

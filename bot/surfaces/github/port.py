@@ -1,0 +1,43 @@
+"""The GitHub surface as the bot sees it: everything is a comment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.incoming import Place
+from bot.messages import Message
+from bot.surfaces.github.client import GitHubSurface
+from bot.surfaces.github.markdown import draw
+from bot.surfaces.port import Body
+
+
+class GitHubPort:
+    """Draws Markdown and comments with it. ``remote_id`` is ``<comment id>:<marker>``: an edit keeps the marker."""
+
+    name = "github"
+
+    def __init__(self, surface: GitHubSurface, people: Mapping[str, str]) -> None:
+        self.surface = surface
+        self.people = people
+
+    def draw(self, message: Message) -> Body:
+        return {"body": draw(message, self.people)}
+
+    async def post(self, place: Place, body: Body, key: str, *, maybe_posted: bool) -> str:
+        marker = f"<!-- opsbot:run={key} -->"
+        comment = await self.surface.post(
+            place.channel, int(place.thread), str(body["body"]), marker, maybe_posted=maybe_posted
+        )
+        return f"{comment}:{key}"
+
+    async def update(self, place: Place, remote_id: str, body: Body) -> None:
+        comment, _, key = remote_id.partition(":")
+        marker = f"<!-- opsbot:run={key} -->"
+        await self.surface.update(place.channel, int(comment), str(body["body"]), marker)
+
+    async def answer(self, place: Place, body: Body, key: str, *, private_to: str, response_url: str) -> None:
+        """GitHub has no private answers: what is asked in public is answered in public."""
+        await self.post(place, body, key, maybe_posted=True)
+
+    async def problems(self) -> list[str]:
+        return await self.surface.problems()

@@ -1,0 +1,409 @@
+"""``/somas restart project-42`` arrives: checked, stored, acknowledged; everything else happens later.
+
+``SlackReceiver`` is what Slack talks to. Its front door, ``handle``, looks at the signature of the raw bytes before
+anything reads them. Then bolt takes over with one listener for all slash commands, one for buttons, one for forms and
+one for mentions, so that another verb costs nothing. Each makes one ``Incoming``, hands it to ``accept``, which
+stores it durably, and only then acknowledges. Socket Mode (socket.py) uses the same listeners.
+
+What is answered:
+
+==========================================  ==========================================================================
+no, wrong, stale or strange signature       401
+not a form or JSON of Slack's               400 (413 over the size that the web application allows)
+another workspace or app, rightly signed    200; who typed a command reads why nothing was done; logged
+cannot be stored: command, button, form     200 at once, and the person reads why and that nothing was done
+cannot be stored: event                     503, Slack sends it again
+storing takes longer than Slack waits       200, and the person reads that it is being stored; event: 503
+seen before                                 200, nothing else
+==========================================  ==========================================================================
+
+Bolt runs with ``process_before_response``: otherwise its answer waits for a poll of 10 ms. No request body is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import structlog
+from aiohttp import web
+from slack_bolt.adapter.aiohttp import to_aiohttp_response
+from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltRequest
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.authorization.async_authorize import AsyncAuthorize
+from slack_bolt.error import BoltUnhandledRequestError
+from slack_bolt.response import BoltResponse
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.clock import Clock
+from bot.errors import UserError
+from bot.incoming import Incoming
+from bot.messages import Dialog
+from bot.surfaces.delivery import TryLater, Undeliverable
+from bot.surfaces.printable import cut, one_line
+from bot.surfaces.slack import payloads
+from bot.surfaces.slack.blocks import draw_modal, plain
+from bot.surfaces.slack.client import Identity, SlackSurface
+from bot.surfaces.slack.dialog import Where, pack_where
+from bot.surfaces.slack.elements import escape
+from bot.surfaces.slack.verify import header_problem, signature_problem
+
+log = structlog.get_logger("opsbot.slack")
+
+PATH = "/slack/events"
+ANYTHING = re.compile(r"(?s).*")
+
+Accept = Callable[[Incoming], Awaitable[bool]]
+Body = Mapping[str, Any]
+Stored = Literal["stored", "seen", "slow", "failed"]
+
+
+def reference(key: str) -> str:
+    """A short id for people and logs; the same for every redelivery."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8].upper()
+
+
+def _quiet_logger() -> logging.Logger:
+    """Bolt's warnings hold parts of requests, and its INFO holds whole bodies; what matters is logged here."""
+    logger = logging.getLogger("opsbot.slack.bolt")
+    logger.setLevel(logging.ERROR)
+    return logger
+
+
+class _Known(AsyncAuthorize):
+    """Bolt's question who the bot is, answered from the one ``auth.test`` of the start."""
+
+    def __init__(self, surface: SlackSurface) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # bolt has no annotation there
+        self._surface = surface
+
+    async def __call__(self, **_: Any) -> AuthorizeResult:
+        known = self._surface.identity or Identity("", "", "")
+        return AuthorizeResult(
+            enterprise_id=known.enterprise_id or None,
+            team_id=known.team_id,
+            bot_user_id=known.bot_user or None,
+            bot_id=known.bot_id or None,
+        )
+
+
+class SlackReceiver:
+    """Listens to Slack. ``handle`` for HTTP, ``bolt`` for Socket Mode; ``close`` waits for what is still being said."""
+
+    def __init__(
+        self,
+        *,
+        signing_secret: str,
+        surface: SlackSurface,
+        accept: Accept,
+        clock: Clock,
+        people: Mapping[str, str] | None = None,
+        app_id: str = "",
+        patience: float = 2.0,
+    ) -> None:
+        """``accept`` stores durably and returns False for what it has seen before; it may raise.
+
+        ``people`` is for mentions in forms; ``app_id`` (optional) refuses payloads of other apps; ``patience`` is how
+        long storing may take, in seconds, before the answer goes out without it (Slack gives up after three).
+        """
+        self._secret = signing_secret
+        self._surface = surface
+        self._accept = accept
+        self._clock = clock
+        self._people = people or {}
+        self._app_id = app_id
+        self._patience = patience
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.bolt = self._listeners()
+
+    def _listeners(self) -> AsyncApp:
+        app = AsyncApp(
+            name="opsbot.slack.bolt",
+            logger=_quiet_logger(),
+            client=AsyncWebClient(),  # bolt's own; the surface's is not lent, listeners do not call Slack
+            authorize=_Known(self._surface),
+            process_before_response=True,
+            raise_error_for_unhandled_request=True,
+            request_verification_enabled=False,  # the front door did it; Socket Mode is signed by its connection
+            attaching_function_token_enabled=False,
+        )
+        app.command(ANYTHING)(self._on_command)
+        app.action(ANYTHING)(self._on_press)
+        app.view(ANYTHING)(self._on_form)
+        app.event("app_mention")(self._on_mention)
+        app.event(ANYTHING)(self._ignored)
+        app.error(self._on_error)
+        return app
+
+    async def close(self) -> None:
+        """Let answers and stores that are under way come to their end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+
+    # ---- the front door ----------------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """``POST /slack/events``. The size limit is the application's ``client_max_size`` (413)."""
+        now = self._clock.now()
+        if problem := header_problem(request.headers, now):
+            return self._refused(401, problem)
+        raw = await request.read()
+        if problem := signature_problem(self._secret, request.headers, raw, now):
+            return self._refused(401, problem)
+        try:
+            body = _parsed(raw, request.content_type)
+            # given as parsed, the way bolt takes Socket Mode's payloads: parsing twice is the dearest part of an answer
+            asked = AsyncBoltRequest(body=body, mode="socket_mode")
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            return self._refused(400, str(error) if isinstance(error, payloads.MalformedError) else "cannot be read")
+        return await to_aiohttp_response(await self.bolt.async_dispatch(asked))
+
+    def _refused(self, status: int, problem: str) -> web.Response:
+        log.warning("slack.refused", status=status, problem=problem)
+        return web.Response(status=status, text=f"{problem}\n")
+
+    # ---- listeners ---------------------------------------------------------------------------------------------------
+
+    async def _on_command(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        try:
+            if problem := self._foreign(body):
+                return await _whisper(ack, problem)
+            incoming = payloads.from_slash(body, self._clock.now())
+        except payloads.MalformedError as error:
+            return _malformed(error)
+        except payloads.TooLongError as error:
+            return await _whisper(ack, str(error))
+        stored, said = await self._store(incoming, "your command")
+        return await _whisper(ack, said) if stored in ("slow", "failed") else await ack()
+
+    async def _on_press(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        user, url = payloads.get(body, "user", "id"), payloads.get(body, "response_url")
+        channel = payloads.get(body, "container", "channel_id") or payloads.get(body, "channel", "id")
+        try:
+            said = self._foreign(body)
+            if not said:
+                pressed = payloads.from_press(body, self._clock.now())
+                if pressed.dialog is not None:
+                    self._say(self._open(pressed.incoming, pressed.dialog))
+                else:
+                    _, said = await self._store(pressed.incoming, "what you pressed")
+        except payloads.MalformedError as error:
+            return _malformed(error)
+        except ValueError as error:
+            said = f"This button cannot be used: {error}."
+        if said:
+            self._say(self._tell(channel, user, url, said))
+        return await ack()
+
+    async def _on_form(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        try:
+            said = self._foreign(body)
+            if not said:
+                _, said = await self._store(payloads.from_view(body, self._clock.now()), "your form")
+        except payloads.MalformedError as error:
+            return _malformed(error)
+        except ValueError as error:
+            said = f"This form cannot be used: {error}."
+        return await ack() if not said else await _in_form(ack, body, said)
+
+    async def _on_mention(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        if self._foreign(body):
+            return BoltResponse(status=200 if self._surface.identity else 503)
+        if payloads.stranger(body):
+            log.warning("slack.stranger", event_id=payloads.get(body, "event_id"))
+            return await ack()
+        known = self._surface.identity
+        try:
+            incoming = payloads.from_mention(body, self._clock.now(), known.bot_user if known else "")
+        except payloads.MalformedError as error:
+            return _malformed(error)
+        except payloads.TooLongError as error:
+            user, channel = payloads.get(body, "event", "user"), payloads.get(body, "event", "channel")
+            thread = payloads.get(body, "event", "thread_ts")
+            self._say(self._tell(channel, user, "", str(error), thread))
+            return await ack()
+        if incoming is None:
+            return await ack()
+        stored, _ = await self._store(incoming, "your message")
+        return BoltResponse(status=503) if stored in ("slow", "failed") else await ack()
+
+    async def _ignored(self, ack: AsyncAck) -> BoltResponse:
+        return await ack()
+
+    async def _on_error(self, error: Exception, body: dict[str, Any]) -> BoltResponse:
+        """Nobody listens (a shortcut, a closed form: told 404, Slack would send it again), or a mistake of ours."""
+        if isinstance(error, BoltUnhandledRequestError):
+            log.info("slack.ignored", kind=one_line(payloads.get(body, "type"))[:40])
+            return BoltResponse(status=200)
+        short = reference(payloads.get(body, "trigger_id") or payloads.get(body, "event_id"))
+        # as text: a renderer of exc_info may print local variables, and with them what people wrote
+        log.error("slack.failed", id=short, traceback="".join(traceback.format_exception(error)))
+        if "command" not in body:
+            return BoltResponse(status=500)
+        said = f"Something went wrong inside opsbot before your command was stored; its log tells more, id {short}."
+        return BoltResponse(status=200, body={"response_type": "ephemeral", "text": said})
+
+    # ---- what they share ---------------------------------------------------------------------------------------------
+
+    def _foreign(self, body: Body) -> str:
+        """Why a payload that is rightly signed is not for this bot: what the person reads; empty when it is."""
+        known = self._surface.identity
+        if known is None:
+            log.warning("slack.not_ready", team=payloads.team(body))
+            return "opsbot has not reached Slack yet, so nothing was done. Try again in a minute."
+        team, app = payloads.team(body), payloads.get(body, "api_app_id")
+        same_house = known.whole_enterprise and known.enterprise_id == payloads.enterprise(body) != ""
+        if team != known.team_id and not same_house:
+            log.warning("slack.other_team", team=one_line(team)[:40])
+            return "This opsbot belongs to another workspace, so nothing was done."
+        if self._app_id and app and app != self._app_id:
+            log.warning("slack.other_app", app=one_line(app)[:40])
+            return "This opsbot belongs to another Slack app, so nothing was done."
+        return ""
+
+    async def _store(self, incoming: Incoming, what: str) -> tuple[Stored, str]:
+        """Hand over to ``accept``; the second value is what the person must read, empty when all is well."""
+        short = reference(incoming.key)
+        storing = self._keep(self._accepted(incoming))
+        done, _ = await asyncio.wait({storing}, timeout=self._patience)
+        if not done:
+            log.warning("slack.slow_store", id=short, key=incoming.key)
+            storing.add_done_callback(_failed_late)
+            return "slow", (
+                f"opsbot is still storing {what}; it runs as soon as it is stored. "
+                f"If no answer comes within a minute, send it again; id {short}."
+            )
+        error = storing.exception() if not storing.cancelled() else asyncio.CancelledError("shutting down")
+        if error is not None:
+            reason = _reason(error)
+            log.error("slack.not_stored", id=short, key=incoming.key, reason=reason, error=type(error).__name__)
+            return "failed", (
+                f"opsbot cannot store {what}, so nothing was done: {reason.rstrip('.')}. Try again; id {short}."
+            )
+        fresh = storing.result()
+        log.info(
+            "slack.accepted" if fresh else "slack.seen_before", id=short, key=incoming.key, actor=str(incoming.actor)
+        )
+        return ("stored" if fresh else "seen"), ""
+
+    async def _accepted(self, incoming: Incoming) -> bool:
+        return await self._accept(incoming)
+
+    async def _open(self, incoming: Incoming, dialog: Dialog) -> None:
+        """The form of a button; nothing is stored until it is sent."""
+        place = incoming.place
+        where = pack_where(Where(incoming.text, place.channel, place.thread))
+        try:
+            await self._surface.open_view(incoming.trigger_id, draw_modal(dialog, where, self._people))
+        except (TryLater, Undeliverable) as error:
+            said = f"The form did not open ({error}). Press the button again, or type: {incoming.text}"
+            await self._tell(place.channel, incoming.actor.id, incoming.response_url, said)
+
+    async def _tell(self, channel: str, user: str, response_url: str, said: str, thread: str = "") -> None:
+        try:
+            await self._surface.private(channel, user, response_url, plain(said), thread_ts=thread or None)
+        except (TryLater, Undeliverable) as error:
+            log.warning("slack.not_told", reason=str(error), user=user)
+
+    def _keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run beside the answer, held on to until it ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _say(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that nobody waits for."""
+        self._keep(work).add_done_callback(_failed_late)
+
+
+def _failed_late(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("slack.failed_late", error=type(error).__name__, reason=_reason(error))
+
+
+def slack_routes(receiver: SlackReceiver) -> list[web.RouteDef]:
+    """For ``web.Application(client_max_size=1024**2).add_routes(...)``."""
+    return [web.post(PATH, receiver.handle)]
+
+
+def _parsed(raw: bytes, content_type: str) -> dict[str, Any]:
+    """A request's body: a form (slash command), a form that holds JSON (buttons, forms) or JSON (events).
+
+    Raises ValueError, also MalformedError with what to tell.
+    """
+    text = raw.decode("utf-8")
+    if content_type == "application/json":
+        body = json.loads(text)
+    elif content_type == "application/x-www-form-urlencoded":
+        body = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=100, errors="strict"))
+        if "payload" in body:
+            body = json.loads(body["payload"])
+    else:
+        raise payloads.MalformedError("neither a form nor JSON")
+    if not isinstance(body, dict):
+        raise payloads.MalformedError("not an object")
+    if not body:
+        raise payloads.MalformedError("empty")
+    # bolt takes these for granted
+    kinds: tuple[tuple[str, type], ...] = (("event", dict), ("actions", list), ("view", dict), ("command", str))
+    for name, kind in kinds:
+        if name in body and not isinstance(body[name], kind):
+            raise payloads.MalformedError(f"{name} is not what Slack sends")
+    if "event" in body and not isinstance(body["event"].get("type"), str):
+        raise payloads.MalformedError("event.type is missing")
+    if "actions" in body and not all(
+        isinstance(one, dict) and "action_id" in one for one in body["actions"][:1] or [0]
+    ):
+        raise payloads.MalformedError("actions is not what Slack sends")
+    if "actions" in body and not isinstance(body["actions"][0]["action_id"], str):
+        raise payloads.MalformedError("action_id is not a text")
+    if "view" in body and not isinstance(body["view"].get("callback_id"), str):
+        raise payloads.MalformedError("view.callback_id is missing")
+    return body
+
+
+async def _whisper(ack: AsyncAck, said: str) -> BoltResponse:
+    """Answer a slash command so that only the one who typed it reads it."""
+    return await ack(text=escape(said), response_type="ephemeral")
+
+
+async def _in_form(ack: AsyncAck, body: Body, said: str) -> BoltResponse:
+    """Say it beside the first field, so that what was entered stays; a form without fields becomes the message."""
+    view = body["view"]
+    blocks = view.get("blocks")
+    fields = [one for one in blocks if isinstance(one, dict)] if isinstance(blocks, list) else []
+    for block in fields:
+        if block.get("type") == "input" and isinstance(block.get("block_id"), str):
+            return await ack(response_action="errors", errors={block["block_id"]: said})
+    message = {
+        "type": "modal",
+        "callback_id": "opsbot_message",
+        "title": {"type": "plain_text", "text": "opsbot", "emoji": False},
+        "close": {"type": "plain_text", "text": "Close", "emoji": False},
+        "blocks": plain(said).blocks,
+    }
+    return await ack(response_action="update", view=message)
+
+
+def _malformed(error: payloads.MalformedError) -> BoltResponse:
+    log.warning("slack.malformed", problem=str(error))
+    return BoltResponse(status=400, body=f"{error}\n")
+
+
+def _reason(error: BaseException) -> str:
+    """What people read of an error: its own words if they were written for people, else its first line.
+
+    Only the first: SQLAlchemy's next ones hold the statement and its parameters.
+    """
+    if isinstance(error, UserError):
+        return one_line(error.message)
+    first = str(error).strip().partition("\n")[0]
+    return cut(one_line(first), 200) or type(error).__name__

@@ -1,0 +1,182 @@
+"""``/somas restart project-42``, a pressed button, a sent form, ``@opsbot ack``: Slack's payloads as ``Incoming``.
+
+Each becomes one command with the key under which it happens once: Slack repeats a request up to three times, and a
+person may press twice. Fields: https://docs.slack.dev/interactivity/implementing-slash-commands,
+https://docs.slack.dev/reference/interaction-payloads, https://docs.slack.dev/reference/events/app_mention. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bot.incoming import Actor, Incoming, Place
+from bot.messages import Dialog
+from bot.surfaces.slack.dialog import command_from, read_button, read_where
+
+MENTION = "@opsbot"
+TEXT_LIMIT = 4_000  # what a person types; Slack allows 40,000, no command needs it
+
+
+class MalformedError(ValueError):
+    """A signed payload without something that every payload of its kind has; the text says what."""
+
+
+class TooLongError(ValueError):
+    """More than any command can be; it is refused, a part of it could mean something else."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"That is {length} characters long, a command has at most {TEXT_LIMIT}; nothing was done.")
+
+
+def _short_enough(text: str) -> str:
+    if len(text) > TEXT_LIMIT:
+        raise TooLongError(len(text))
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """A pressed button: the command it stands for, and the form to ask for first when it has one."""
+
+    incoming: Incoming
+    dialog: Dialog | None
+
+
+def get(body: Any, *path: str) -> str:
+    """The text at a path of keys; empty when it is not there or not a text."""
+    for name in path:
+        body = body.get(name) if isinstance(body, Mapping) else None
+    return body if isinstance(body, str) else ""
+
+
+def _need(body: Any, *path: str) -> str:
+    if value := get(body, *path):
+        return value
+    raise MalformedError(f"{'.'.join(path)} is missing")
+
+
+_MARKUP = re.compile(r"<([@#!][^<>\s|]+(?:\|[^<>]*)?|[a-z][a-z0-9+.-]*:[^<>\s|]+(?:\|[^<>]*)?)>")
+
+
+def typed(text: str, bot_user: str = "") -> str:
+    """What a person typed: Slack's markup of links, channels and entities undone; ``<@U123>`` stays, the bot is named.
+
+    ``<@U0BOT> restart <http://a.io|a.io> &amp; go`` -> ``@opsbot restart a.io & go``.
+    """
+
+    def plain(found: re.Match[str]) -> str:
+        inner, _, label = found[1].partition("|")
+        if inner.startswith("@"):
+            return MENTION if bot_user and inner[1:] == bot_user else f"<{inner}>"
+        if inner.startswith("#"):
+            return f"#{label}" if label else inner
+        if inner.startswith("!"):
+            return label or "@" + inner[1:].partition("^")[0]
+        return label if label and inner.removesuffix("/").endswith(label.removesuffix("/")) else inner
+
+    text = _MARKUP.sub(plain, text.replace("\u00a0", " "))
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
+
+
+def team(body: Mapping[str, Any]) -> str:
+    """The workspace that a payload comes from; empty when it does not say."""
+    return get(body, "team_id") or get(body, "team", "id") or get(body, "user", "team_id")
+
+
+def enterprise(body: Mapping[str, Any]) -> str:
+    return get(body, "enterprise_id") or get(body, "enterprise", "id")
+
+
+def from_slash(body: Mapping[str, Any], now: datetime) -> Incoming:
+    """Raises TooLongError."""
+    trigger = _need(body, "trigger_id")
+    words = _short_enough(typed(get(body, "text")))
+    return Incoming(
+        key=f"slack:{team(body)}:cmd:{trigger}",
+        actor=Actor(surface="slack", id=_need(body, "user_id")),
+        place=Place(surface="slack", channel=_need(body, "channel_id"), thread=get(body, "thread_ts")),
+        text=f"{_need(body, 'command')} {words}".strip(),
+        received_at=now,
+        response_url=get(body, "response_url"),
+        trigger_id=trigger,
+    )
+
+
+def from_press(body: Mapping[str, Any], now: datetime) -> Pressed:
+    """Raises ValueError for a button that is not ours, MalformedError for a payload that is not Slack's."""
+    actions = body.get("actions")
+    action = actions[0] if isinstance(actions, list) and actions else None
+    user, identifier = _need(body, "user", "id"), _need(action, "action_id")
+    command, dialog = read_button(_need(action, "value"))
+    incoming = Incoming(
+        key=f"slack:act:{_need(action, 'action_ts')}:{user}:{identifier}",
+        actor=Actor(surface="slack", id=user),
+        place=_pressed_in(body),
+        text=command,
+        received_at=now,
+        response_url=get(body, "response_url"),
+        trigger_id=get(body, "trigger_id"),
+    )
+    return Pressed(incoming, dialog)
+
+
+def _pressed_in(body: Mapping[str, Any]) -> Place:
+    """The thread of the message that holds the button; its own when it is not in one.
+
+    A private message has no thread that others could see, unless it was itself shown in one.
+    """
+    container = body.get("container")
+    container = container if isinstance(container, Mapping) else {}
+    channel = get(container, "channel_id") or _need(body, "channel", "id")
+    thread = get(container, "thread_ts") or get(body, "message", "thread_ts")
+    if not thread and container.get("is_ephemeral") is not True:
+        thread = get(container, "message_ts") or get(body, "message", "ts")
+    return Place(surface="slack", channel=channel, thread=thread)
+
+
+def from_view(body: Mapping[str, Any], now: datetime) -> Incoming:
+    """Raises ValueError for a form that is not ours."""
+    view = body.get("view")
+    where = read_where(_need(view, "private_metadata"))
+    state = view.get("state") if isinstance(view, Mapping) else None
+    values = state.get("values") if isinstance(state, Mapping) else None
+    return Incoming(
+        key=f"slack:view:{_need(view, 'id')}:{_need(view, 'hash')}",
+        actor=Actor(surface="slack", id=_need(body, "user", "id")),
+        place=Place(surface="slack", channel=where.channel, thread=where.thread),
+        text=command_from(where.command, values if isinstance(values, Mapping) else {}),
+        received_at=now,
+        trigger_id=get(body, "trigger_id"),
+    )
+
+
+def from_mention(body: Mapping[str, Any], now: datetime, bot_user: str) -> Incoming | None:
+    """``@opsbot ack`` in a thread; None for what another bot wrote and for an edited message.
+
+    What stands before the mention is not part of the command, and neither are the lines after it. Raises TooLongError.
+    """
+    event = body.get("event")
+    if not isinstance(event, Mapping) or get(event, "bot_id") or event.get("bot_profile") or event.get("edited"):
+        return None
+    if get(event, "subtype") == "bot_message" or get(event, "user") == bot_user:
+        return None
+    words = typed(_need(event, "text"), bot_user)
+    start = words.find(MENTION)
+    return Incoming(
+        key=f"slack:evt:{_need(body, 'event_id')}",
+        actor=Actor(surface="slack", id=_need(event, "user")),
+        place=Place(surface="slack", channel=_need(event, "channel"), thread=get(event, "thread_ts")),
+        text=_short_enough(words[max(start, 0) :].partition("\n")[0].strip()),
+        received_at=now,
+    )
+
+
+def stranger(body: Mapping[str, Any]) -> bool:
+    """Whether an event was caused by somebody of another organisation, in a channel that is shared with it."""
+    event = body.get("event")
+    home = get(event, "user_team") or get(event, "team")
+    return bool(home) and home not in (team(body), enterprise(body))

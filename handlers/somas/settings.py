@@ -1,0 +1,45 @@
+"""``[somas]`` in opsbot.toml: where SOMAS keeps its files, and how patient the bot is with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from bot.handler import ProductSettings
+
+SETUP = """\
+[somas]
+root = "/srv/somas"              # the folder that holds .somas/
+# restart_budget = "PT10M"       # how long a restarted stage may take until it is seen to run
+# lock_seconds = 30              # how long to wait for SOMAS itself to let go of a file
+# retries_over_limit = "warn"    # or "refuse": restarts beyond max_retry_attempts of limits.yml
+"""
+
+
+class SomasSettings(ProductSettings):
+    """The section ``[somas]``."""
+
+    root: Path = Field(examples=["/srv/somas"])
+    restart_budget: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), examples=["PT10M"])
+    lock_seconds: float = Field(30.0, gt=0, le=300, examples=[30])
+    retries_over_limit: Literal["warn", "refuse"] = Field("warn", examples=["warn"])
+
+    @field_validator("root")
+    @classmethod
+    def _holds_somas(cls, root: Path) -> Path:
+        """The three mistakes that are made: nothing there, a file, the folder .somas itself or one too high."""
+        root = root.expanduser()
+        if not root.exists():
+            raise ValueError(f"there is no {root}; it must be the folder that holds .somas/, such as /srv/somas")
+        if not root.is_dir():
+            raise ValueError(f"{root} is not a folder; it must be the folder that holds .somas/, such as /srv/somas")
+        if root.name == ".somas":
+            raise ValueError(f"{root} is .somas itself; give the folder that holds it: {root.absolute().parent}")
+        if not (root / ".somas" / "projects").is_dir():
+            raise ValueError(
+                f"{root} holds no .somas/projects; give the folder in which SOMAS runs, such as /srv/somas"
+            )
+        return root.absolute()

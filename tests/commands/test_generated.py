@@ -1,0 +1,108 @@
+"""The files that are written from the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from bot.commands.generated import BEGIN, END, command_page, command_table, manifest, stale, write
+from bot.commands.registry import CommandContext, CommandGroup, Reply
+from bot.errors import UserError
+from bot.handler import Danger
+from tests.commands.products import SOMAS, SUPERVISOR, runs, somas
+
+PRODUCTS = [SOMAS, SUPERVISOR]
+
+
+def test_the_manifest_has_one_slash_command_per_root_and_only_the_scopes_that_are_used() -> None:
+    document = yaml.safe_load(manifest(PRODUCTS, [runs], host="ops.example.org"))
+    slash = {each["command"]: each for each in document["features"]["slash_commands"]}
+    assert [*slash] == ["/somas", "/supervisor", "/runs"]
+    assert slash["/somas"] == {
+        "command": "/somas",
+        "url": "https://ops.example.org/slack/events",
+        "description": "The SOMAS pipeline: its projects and their stages.",
+        "usage_hint": "status [project] | failed | restart <project> | log <project> [count] | purge [projects...]"
+        " | help",
+        "should_escape": True,
+    }
+    assert document["oauth_config"]["scopes"]["bot"] == ["app_mentions:read", "chat:write", "commands"]
+    assert document["settings"]["event_subscriptions"]["bot_events"] == ["app_mention"]
+    assert document["settings"]["interactivity"]["request_url"] == "https://ops.example.org/slack/events"
+    assert document["settings"]["socket_mode_enabled"] is False
+
+
+def test_the_manifest_keeps_slacks_limits_and_says_where_the_address_goes() -> None:
+    text = manifest(PRODUCTS, [runs])
+    document = yaml.safe_load(text)
+    assert len(document["display_information"]["name"]) <= 35
+    assert len(document["display_information"]["description"]) <= 140
+    assert "YOUR-HOST" in text.split("display_information")[0]
+    large = CommandGroup("large", "x" * 500)
+    for number in range(200):
+
+        @large.command(danger=Danger.READ, examples=("/large",), verb=f"verb-{number}")
+        async def verb(context: CommandContext, name: str) -> Reply:
+            """Do it."""
+            raise NotImplementedError
+
+    (command,) = [
+        each
+        for each in yaml.safe_load(manifest([], [large]))["features"]["slash_commands"]
+        if each["command"] == "/large"
+    ]
+    assert len(command["description"]) == 140
+    assert len(command["usage_hint"]) == 1000
+
+
+def test_the_order_in_which_products_are_found_changes_nothing() -> None:
+    assert manifest(PRODUCTS, [runs]) == manifest(PRODUCTS[::-1], [runs])
+    assert command_page(PRODUCTS, [runs]) == command_page(PRODUCTS[::-1], [runs])
+
+
+def test_the_table_is_one_row_of_three_cells_per_command_for_a_markdown_reader() -> None:
+    table = command_table(PRODUCTS, [runs])
+    html = MarkdownIt("commonmark").enable("table").render(table)
+    assert html.count("<tr>") == 1 + sum(len(group.commands) for group in (SOMAS.commands, SUPERVISOR.commands, runs))
+    assert html.count("<td>") == 3 * (html.count("<tr>") - 1)
+    restart = "/somas restart &lt;project&gt; [--from STAGE | --checkpoint [ID] | --full] [--reason TEXT] [--dry-run]"
+    assert f"<td><code>{restart}</code></td>" in html
+
+
+def test_the_page_tells_everything_about_a_command() -> None:
+    page = command_page(PRODUCTS, [runs])
+    section = page.split("### /somas restart\n")[1].split("\n###")[0]
+    for part in (
+        "The stage that is running is not stopped.",
+        "- `--from STAGE`: The stage to start from. One of intake, specification, build, verify, deploy.",
+        '/somas restart project-42 --from verify --reason "flaky runner"',
+        "Danger: changes something: shows what it will do, and does it. Who may: operators and admins.",
+    ):
+        assert part in section
+    assert "Danger: **destructive" in page.split("### /somas purge\n")[1]
+    assert all(f"### /{group.root} {verb}\n" in page for group in (somas, runs) for verb in group.commands)
+
+
+def test_writing_makes_fresh_and_a_changed_command_makes_stale(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# opsbot\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
+    assert stale(tmp_path, PRODUCTS, [runs]) == ["manifest.yml", "docs/commands.md", "README.md"]
+    assert write(tmp_path, PRODUCTS, [runs]) == ["manifest.yml", "docs/commands.md", "README.md"]
+    assert stale(tmp_path, PRODUCTS, [runs]) == []
+    assert write(tmp_path, PRODUCTS, [runs]) == []
+    text = readme.read_text()
+    assert text.startswith(f"# opsbot\n\n{BEGIN}\n| Command |")
+    assert text.endswith(f"|\n{END}\n\nThe end.\n")
+    assert "old" not in text
+    (tmp_path / "manifest.yml").write_text((tmp_path / "manifest.yml").read_text() + "# by hand\n")
+    assert stale(tmp_path, PRODUCTS, [runs]) == ["manifest.yml"]
+    assert stale(tmp_path, [SOMAS], [runs]) == ["manifest.yml", "docs/commands.md", "README.md"]
+
+
+def test_a_readme_without_the_markers_says_what_to_add(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# opsbot\n")
+    with pytest.raises(UserError, match="add the lines <!-- commands:begin"):
+        stale(tmp_path, PRODUCTS, [runs])
