@@ -396,15 +396,18 @@ class _Machine:
     # -- escalation
 
     def _escalate(self, reason: str) -> None:
-        """Page now. A page that is already open takes the new reason with it: one bell, not two."""
+        """Page now. An open page about the same step takes the new reason along: one bell, not two."""
         page = self.state.page
+        if page and page.step == self._number:
+            self._replace(page, reason=f"{page.reason}; and {reason}"[:1000])
+            return
         if page is None:
             page = Escalation(
                 number=len(self.state.escalations) + 1, reason=reason, step=self._number, opened_at=self.at
             )
             self._set(escalations=(*self.state.escalations, page))
         else:
-            page = self._replace(page, reason=f"{reason}; before that: {page.reason}"[:1000], step=self._number)
+            page = self._replace(page, reason=f"{reason}; before that, {page.reason}"[:1000], step=self._number)
         self._page(page)
 
     def _page(self, page: Escalation) -> None:

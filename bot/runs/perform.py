@@ -315,7 +315,7 @@ class Performer:
         result = _cleaned(result)
         summary = result.summary
         if verdict and verdict.outcome in ("not met", "cannot tell"):
-            summary = " ".join((summary, *verdict.details))
+            summary = ". ".join(part.strip().rstrip(".") for part in (summary, *verdict.details) if part) + "."
         return Finished(
             at=self.clock.now(),
             work=work,

@@ -248,7 +248,7 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
         case "question" if plan.dangers[post.index] is None:
             manual: list[Block] = [Paragraph(line(Bold(f"Step {row.number} is for a person: "), plain_step(row)))]
             if row.expectation:
-                manual.append(Paragraph(line("Expected: ", Code(row.expectation))))
+                manual.append(Paragraph(line("Expected: ", Code(_expected(row)))))
             return _with_buttons(state, manual, f"Step {row.number} is for a person: {plain_step(row)}")
         case "question":
             return _with_buttons(
@@ -292,7 +292,7 @@ def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
     if row.condition and step.observed and step.status == "skipped":
         fields.append(("Condition", line(Code(row.condition))))
     elif row.expectation:
-        fields.append(("Expected", line(Code(_short(row.expectation, 300)))))
+        fields.append(("Expected", line(Code(_expected(row)))))
     if step.observed:
         fields.append(("Seen", line(Code(_short(step.observed, 600)))))
     if step.outcome:
@@ -363,7 +363,7 @@ def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Na
         )
     fields: list[tuple[str, Line]] = [("Step", line(f"{row.number} of {len(state.steps)}: {plain_step(row)}"))]
     if row.expectation:
-        fields.append(("Expected", line(Code(_short(row.expectation, 300)))))
+        fields.append(("Expected", line(Code(_expected(row)))))
     if step.observed:
         fields.append(("Seen", line(Code(_short(step.observed, 600)))))
     elif step.summary:
@@ -388,6 +388,10 @@ def plain_step(row: Step) -> str:
     """The Action cell without its Markdown marks and without the call that it binds to."""
     text = CALL_AT_END.sub("", row.text) if row.action else row.text
     return (text or row.text).replace("`", "").replace("**", "").strip().rstrip(".")
+
+
+def _expected(row: Step) -> str:
+    return _short(row.expectation.replace("`", ""), 300)
 
 
 def _number(state: RunState) -> str:

@@ -104,7 +104,8 @@ async def restart(
     now = context.clock.now()
     found = await handler.project(project)
     choice = handler.decide(found, now, stage=from_ or "", checkpoint=checkpoint or "", full=full, override=override)
-    before = 0 if full else len(found.letters.entries)
+    # Without a readable file nobody can tell later whether a dead letter is new: then the step says so.
+    entries = str(len(found.letters.entries)) if found.letters.condition == "ok" else "unknown"
     return StartRun(
         runbook=restart_runbook(context, FULL_RESTART if full else RESTART, handler.settings.restart_budget),
         target=Target(product="somas", kind="project", name=project),
@@ -114,7 +115,7 @@ async def restart(
             "mode": choice.mode,
             "why": choice.why,
             "override": "true" if override else "false",
-            "dead_letters_before": str(before),
+            "dead_letters_before": "0" if full else entries,
         },
         dry_run=dry_run,
     )

@@ -167,7 +167,7 @@ def backup_text(project: Project, backup: Backup, now: datetime) -> str:
             if event.type in ("stage_completed", "stage_failed")
             or (
                 event.type == "stage_started"
-                and (event.metadata.get("started_at") or "") > text(state.raw.get("updated_at"))
+                and text(event.metadata.get("started_at")) > text(state.raw.get("updated_at"))
             )
         }
         if lost:

@@ -14,26 +14,11 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal
 
-import msgspec
-
-from handlers.somas.decode import instant, items, loads, mapping, text, whole
+from handlers.somas.decode import brief, instant, items, loads, mapping, text, whole
 from handlers.somas.stages import STAGES, current_name
 
 Condition = Literal["ok", "missing", "damaged"]
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; a state file has 4 kB, a log of a year a few MB
-
-
-class _Stage(msgspec.Struct):
-    status: str
-
-
-class _State(msgspec.Struct):
-    """The part of state.json without which nothing can be said; everything else is read with care, field by field."""
-
-    project_id: str
-    current_stage: str
-    status: str
-    stages: dict[str, _Stage]
 
 
 @dataclass(frozen=True)
@@ -238,17 +223,27 @@ class DeadLetterFile:
 def judge_state(raw: Any, project_id: str) -> str:
     """What keeps this object from being the state of ``project_id``; empty when nothing does."""
     if not isinstance(raw, dict):
-        return f"holds a {type(raw).__name__}, not an object"
+        return f"holds {_kind(raw)}, not an object"
     missing = [key for key in ("project_id", "status", "current_stage", "stages") if key not in raw]
     if missing:
         return f"misses {', '.join(missing)}"
-    try:
-        found = msgspec.convert(raw, _State)
-    except (msgspec.ValidationError, RecursionError) as error:
-        return f"has a field of the wrong type: {error}"
-    if found.project_id != project_id:
-        return f"belongs to {found.project_id[:60]!r}, not to {project_id}"
+    # By hand: a typed decoder refuses lone surrogates, and a name or a text that holds one damages nothing.
+    for key in ("project_id", "status", "current_stage"):
+        if not isinstance(raw[key], str):
+            return f"has a field of the wrong type: {key} is {_kind(raw[key])}, not text"
+    if not isinstance(raw["stages"], dict):
+        return f"has a field of the wrong type: stages is {_kind(raw['stages'])}, not an object"
+    for name, record in raw["stages"].items():
+        if not isinstance(record, dict) or not isinstance(record.get("status"), str):
+            return f"has a field of the wrong type: the stage {brief(name, 40)} has no status"
+    if raw["project_id"] != project_id:
+        return f"belongs to {brief(raw['project_id'], 60)!r}, not to {project_id}"
     return ""
+
+
+def _kind(value: Any) -> str:
+    kinds = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+    return kinds.get(type(value), "an object")
 
 
 def decode_state(data: bytes, project_id: str) -> StateFile:
@@ -276,7 +271,7 @@ def decode_dead_letters(data: bytes, project_id: str) -> DeadLetterFile:
         return DeadLetterFile("damaged", "has no list of entries", data=data)
     owner = raw.get("project_id", project_id)
     if owner != project_id:
-        return DeadLetterFile("damaged", f"belongs to {str(owner)[:60]!r}, not to {project_id}", data=data)
+        return DeadLetterFile("damaged", f"belongs to {brief(str(owner), 60)!r}, not to {project_id}", data=data)
     return DeadLetterFile("ok", "", _entries(raw["entries"]), data=data)
 
 

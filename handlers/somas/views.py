@@ -45,8 +45,10 @@ from handlers.somas.phrases import (
 )
 from handlers.somas.projects import Project
 from handlers.somas.stages import current_name
+from handlers.somas.state import DeadLetter
 
 ROWS = 25
+LEVELS = "Warning / critical: runs over 24 / 72 h, retries over 2 / 3, dead letters over 5 / 10, waits over 24 / 48 h."
 Colour = Literal["none", "running", "good", "warning", "bad"]
 _STATUSES = ("failed", "in_progress", "retrying", "waiting", "paused", "initializing", "completed", "cancelled")
 
@@ -71,19 +73,18 @@ def fleet_message(fleet: Fleet, config: Config, now: datetime, root: str) -> Mes
     blocks: list[Block] = [Heading(headline), Paragraph(line(said))]
     blocks.append(Fields(tuple(_fleet_fields(fleet, config, failed))))
     if wrong:
-        rows = tuple(
-            (project.id, metrics.level or "unknown", _short_status(project), _why(project, metrics))
-            for project, metrics in wrong[:ROWS]
-        )
-        blocks.append(Table(("Project", "Thresholds", "Status", "What is wrong"), rows))
+        shown = wrong[:ROWS]
+        blocks.append(Table(("Project", "Level", "Status", "Stage"), tuple(_fleet_row(*pair) for pair in shown)))
+        blocks.append(Bullets(tuple(line(Bold(pair[0].id), f": {_why(*pair)}") for pair in shown)))
         if len(wrong) > ROWS:
             blocks.append(Note(line(f"and {len(wrong) - ROWS} more; /somas status <project> shows one.")))
     bad = {project.id for project, _ in wrong}
     fine = [project.id for project, _ in fleet.projects if project.id not in bad]
     if fine:
-        shown = ", ".join(fine[:ROWS]) + (f" and {len(fine) - ROWS} more" if len(fine) > ROWS else "")
-        blocks.append(Note(line(f"Nothing wrong: {shown}.")))
+        names = ", ".join(fine[:ROWS]) + (f" and {len(fine) - ROWS} more" if len(fine) > ROWS else "")
+        blocks.append(Note(line(f"Nothing wrong: {names}.")))
     blocks.append(_source(now, f"{counted(total, 'project')} in {root}/.somas/projects", config))
+    blocks.append(Note(line(LEVELS)))
     if failed:
         blocks.append(Buttons((Button("Failed projects", "/somas failed"),)))
     return Message(f"{headline}. {said}", tuple(blocks), colour)
@@ -114,16 +115,10 @@ def project_message(project: Project, now: datetime) -> Message:
     blocks.append(Fields(tuple(_project_fields(project, metrics, now))))
     letters = [letter for letter in project.letters.entries if letter.open][-5:]
     if letters:
-        rows = tuple(
-            (
-                f"{letter.at:%m-%d %H:%M}" if letter.at else "?",
-                brief(current_name(letter.stage), 20),
-                brief(f"{letter.error_type}: {letter.message}", 120),
-            )
-            for letter in reversed(letters)
-        )
-        blocks.append(Table(("Time UTC", "Stage", "Dead letter"), rows))
+        blocks.append(Paragraph(line(Bold("Last dead letters"))))
+        blocks.append(Bullets(tuple(_letter(letter) for letter in reversed(letters))))
     if project.backups:
+        blocks.append(Paragraph(line(Bold("Backups"))))
         blocks.append(
             Bullets(
                 tuple(
@@ -152,12 +147,12 @@ def failed_message(fleet: Fleet, config: Config, now: datetime, root: str) -> Me
         shown = failed[:ROWS]
         blocks.append(
             Table(
-                ("Project", "Stage", "Failed", "Retries", "Restart at"),
+                ("Project", "Failed at", "When", "Retries"),
                 tuple(_failed_row(project, metrics, now) for project, metrics in shown),
                 frozenset({"Retries"}),
             )
         )
-        blocks.append(Bullets(tuple(_failed_error(project) for project, _ in shown)))
+        blocks.append(Bullets(tuple(_failed_error(*pair) for pair in shown)))
         if len(failed) > ROWS:
             blocks.append(Note(line(f"and {len(failed) - ROWS} more.")))
     if unreadable:
@@ -188,16 +183,16 @@ def _failed_row(project: Project, metrics: Metrics, now: datetime) -> tuple[str,
         brief(current_name(state.current_stage), 20) if state else "?",
         ago(last_failure(project)[1], now),
         retries,
-        metrics.restart_stage or "none",
     )
 
 
-def _failed_error(project: Project) -> Line:
+def _failed_error(project: Project, metrics: Metrics) -> Line:
     error, _ = last_failure(project)
     count = project.letters.open
     letters = f" ({counted(count, 'dead letter')})" if count else ""
     said = Code(brief(error, 200)) if error else "no error text was recorded"
-    return line(Bold(project.id), ": ", said, letters)
+    begin = f", restart at {metrics.restart_stage}: " if metrics.restart_stage else ": "
+    return line(Bold(project.id), begin, said, letters)
 
 
 def _instead(project: Project) -> str:
@@ -247,7 +242,7 @@ def _fleet_fields(fleet: Fleet, config: Config, failed: list[str]) -> list[tuple
     )
     fields.append(("Error rate, 24 h", line(rate_text(fleet.last_day) + over)))
     without = sum(metrics.error_rate is None for _, metrics in fleet.projects)
-    note = f", without {counted(without, 'project')} that has no log" if without else ""
+    note = f", not counting {counted(without, 'project')} without a log" if without else ""
     fields.append(("Error rate, all time", line(rate_text(fleet.all_time) + note)))
     return fields
 
@@ -258,7 +253,7 @@ def _project_fields(project: Project, metrics: Metrics, now: datetime) -> list[t
     fields: list[tuple[str, Line]] = [
         ("Status", line(status_text(project) + rebuilt)),
         ("Stage", line(stage_text(project, now))),
-        ("Thresholds", line(metrics.level or "unknown")),
+        ("Level", line(metrics.level or "unknown")),
     ]
     if metrics.duration.value is None:
         fields.append(("Pipeline", line(f"unknown: {metrics.duration.source}")))
@@ -363,12 +358,16 @@ def _status(project: Project) -> str:
     return project.state.effective_status if project.state else "unknown"
 
 
-def _short_status(project: Project) -> str:
+def _fleet_row(project: Project, metrics: Metrics) -> tuple[str, ...]:
     state = project.state
-    if state is None:
-        return "unknown"
-    stage = "" if state.finished else f" at {brief(current_name(state.current_stage), 20)}"
-    return f"{brief(state.effective_status, 20).replace('_', ' ')}{stage}"
+    stage = brief(current_name(state.current_stage), 20) if state and not state.finished else ""
+    return project.id, metrics.level or "unknown", brief(_status(project), 20).replace("_", " "), stage
+
+
+def _letter(letter: DeadLetter) -> Line:
+    at = f"{letter.at:%m-%d %H:%M} UTC" if letter.at else "at an unknown time"
+    said = brief(f"{letter.error_type}: {letter.message}", 160)
+    return line(f"{at}, {brief(current_name(letter.stage), 20)}: ", Code(said))
 
 
 def _why(project: Project, metrics: Metrics) -> str:

@@ -194,10 +194,12 @@ class SupervisorClient:
             line = encode_request(request_id, method, params)
         except ProtocolError as error:
             raise UserError(f"{self.name}: {error}") from None
-        sent = False
+        sent = waiting = False
         try:
             async with asyncio.timeout(seconds):
+                waiting = self._lock.locked()
                 async with self._lock:
+                    waiting = False
                     while True:
                         connection = await self._connected()
                         reused = connection.answered > 0
@@ -215,6 +217,11 @@ class SupervisorClient:
                             if not reused or changes:
                                 raise LinkError(self.name, "closed", _closed(method), sent=sent) from None
         except TimeoutError:
+            if waiting:
+                text = (
+                    f"still waiting for the answer to an earlier request after {seconds:.3g} s; this one was not sent."
+                )
+                raise LinkError(self.name, "silent", text) from None
             raise LinkError(self.name, "silent", _silent(method, seconds, sent), sent=sent) from None
         except ProtocolError as error:
             raise LinkError(self.name, "protocol", _not_the_protocol(error), sent=sent) from None

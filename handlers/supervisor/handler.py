@@ -29,26 +29,27 @@ class SupervisorHandler:
         self.clients = {
             name: SupervisorClient(name, target, services.clock) for name, target in settings.targets.items()
         }
+        self._known_children: dict[str, frozenset[str]] = {}  # by process, when it last answered
         self._last_command: dict[str, CommandResult] = {}  # by the key of the run's target
 
     async def inventory(self, kind: str) -> list[str]:
-        """``target``: the configured processes. ``child``: the children of all that answer.
+        """``target``: the configured processes. ``child``: the children of all of them.
 
-        Raises ``Unavailable`` when none of them does.
+        A process that does not answer now counts with the children that it had when it last did, so that a command on
+        one of them is told what is wrong with the process. Raises ``Unavailable`` when nothing is known of any.
         """
         if kind == "target":
             return sorted(self.clients)
         if kind != "child":
             return []
-        found: set[str] = set()
         states = await self.states()
-        for state in states.values():
+        for name, state in states.items():
             if isinstance(state, State):
-                found.update(child.id for child in children.children(state))
+                self._known_children[name] = frozenset(child.id for child in children.children(state))
         failures = [state for state in states.values() if not isinstance(state, State)]
-        if failures and len(failures) == len(states):
+        if failures and not self._known_children:
             raise failures[0]
-        return sorted(found)
+        return sorted(frozenset().union(*self._known_children.values()))
 
     async def observe(self, names: frozenset[str], target: Target, inputs: Mapping[str, str]) -> list[Observation]:
         """Read these facts now. Raises ``Unavailable`` when only the process could tell and it does not answer."""

@@ -141,7 +141,7 @@ def _link(seen: Seen) -> str:
         return "not reached"
     if probe.state is None:
         return "stalled"
-    return "connected" if seen.state is not None else "refused"
+    return "connected" if seen.state is not None else "connected, not driven"
 
 
 def _row(child: Child) -> tuple[str, ...]:

@@ -298,7 +298,7 @@ def test_what_is_typed_reaches_the_app_escaped(text: str, sent: str) -> None:
 @given(st.text(max_size=200))
 def test_anything_typed_becomes_valid_markup_and_reads_the_same(text: str) -> None:
     sent = markup.typed(text, {}, {}, with_names=True)
-    assert markup.mistakes(sent) == [] or "<" in text
+    assert markup.mistakes(sent) == []
     if "<" not in text:
         assert markup.readable(sent, {}) == text
 

@@ -36,7 +36,7 @@ def state_bytes(**changes: Any) -> bytes:
     [
         (b"", "is empty"),
         (b"{}", "misses project_id, status, current_stage, stages"),
-        (b"[]", "holds a list"),
+        (b"[]", "holds a list, not an object"),
         (b'{"a": ', "cut or broken at line 1"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
         (b"[" * 100_000, "nested too deeply"),
@@ -73,6 +73,13 @@ def test_a_lone_surrogate_is_read_and_shown_without_a_crash() -> None:
     said = plain_text(project_message(project, NOW).blocks)
     assert "half \ufffd" in said
     said.encode("utf-8")
+
+
+def test_half_an_emoji_in_a_name_damages_nothing() -> None:
+    odd = state_bytes(**{"\ud83d": "\ud83d", "stages": {"\ud83d": {"status": "\ud83d"}}})
+    assert decode_state(odd, "project-5").condition == "ok"
+    wrong = decode_state(state_bytes(stages="\ud83d"), "project-5")
+    assert wrong.problem == "has a field of the wrong type: stages is text, not an object"
 
 
 def test_a_purged_list_of_dead_letters_is_read_and_called_malformed() -> None:
@@ -146,6 +153,8 @@ NAMES = st.sampled_from(
 SHAPED = st.dictionaries(st.sampled_from(KEYS), JSON | NAMES, max_size=12)
 STATES = SHAPED.map(
     lambda odd: {
+        "status": "failed",
+        "current_stage": "plan",
         "stages": {"plan": {"status": "in_progress", "started_at": "0001-01-01T00:00:00+23:59"}},
         **odd,
         "project_id": "project-5",

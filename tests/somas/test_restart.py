@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.commands.registry import StartRun
+from bot.demo.somas_projects import ProjectWriter
 from bot.errors import UserError
 from bot.handler import ActionResult, Danger
 from bot.runbooks.expectations import parse, questions
-from handlers.somas import product
+from bot.settings import GitHubSettings
+from handlers.somas import Somas, SomasSettings, product
 from handlers.somas.actions import ACTIONS
 from handlers.somas.commands import restart
 from handlers.somas.config import read_config
 from handlers.somas.metrics import measure
 from handlers.somas.projects import Project, read_project
-from handlers.somas.restart import choose, plan
+from handlers.somas.restart import actor_entry, choose, plan
 from tests.somas.conftest import NOW, Files, acting, asking, connected
 
 BY_NAME = {action.name: action for action in ACTIONS}
@@ -138,7 +141,8 @@ async def test_an_append_to_a_cut_log_begins_on_a_line_of_its_own(root: Path) ->
     assert (damaged.log.cut, damaged.log.bad_lines) == (True, 1)
     assert (await perform(root, "project-124", stage="implement")).status == "done"
     log = project(root, "project-124").log
-    assert (log.cut, log.bad_lines, len(log.events)) == (False, 1, len(damaged.log.events) + 2)
+    assert (log.cut, log.bad_lines, log.recovered) == (False, 1, 0)
+    assert len(log.events) == len(damaged.log.events) + 2
 
 
 # Where it begins.
@@ -328,9 +332,36 @@ async def test_dispatch_says_that_nothing_was_dispatched_and_how_to_do_it(root: 
     assert "It runs no job for the stage release." in last.evidence
 
 
-async def test_the_runs_facts_tell_the_stage_and_the_new_dead_letters(root: Path) -> None:
-    from bot.demo.somas_projects import ProjectWriter
+async def test_with_github_the_command_names_the_repository(root: Path) -> None:
+    services = replace(connected(root).services, github=GitHubSettings(repository="acme/pipeline"))
+    handler = Somas(SomasSettings(root=root), services)
+    result = await BY_NAME["somas.dispatch"].perform(handler, acting(handler, "project-42", stage="verify"))
+    assert result.summary.startswith("Nothing was dispatched: dispatching is not part of this version.")
+    assert "gh workflow run somas-pipeline.yml -R acme/pipeline -f project_id=project-42" in result.evidence
 
+
+@pytest.mark.parametrize(
+    ("actor", "entry"),
+    [
+        ("slack:U0ALICE", {"type": "human", "name": "slack:U0ALICE"}),
+        ("github:alice", {"type": "human", "name": "github:alice", "github_user": "alice"}),
+        ("", {"type": "system", "name": "opsbot"}),
+    ],
+)
+def test_the_log_names_who_asked(actor: str, entry: dict[str, str]) -> None:
+    assert actor_entry(actor) == entry
+
+
+async def test_without_readable_dead_letters_nobody_claims_that_there_are_no_new_ones(root: Path) -> None:
+    (root / ".somas" / "projects" / "project-42" / "dead_letters.json").write_text("{")
+    handler = connected(root)
+    started = await restart(asking(handler), "project-42")
+    assert isinstance(started, StartRun)
+    (seen,) = await handler.observe(frozenset({"dead_letters.new"}), started.target, started.inputs)
+    assert (seen.value, seen.provenance) == (None, "unavailable")
+
+
+async def test_the_runs_facts_tell_the_stage_and_the_new_dead_letters(root: Path) -> None:
     handler = connected(root)
     names = frozenset({"stage.status", "dead_letters.new", "project.status", "no.such.fact", "stage.age_hours"})
     inputs = {"stage": "verify", "dead_letters_before": "4"}

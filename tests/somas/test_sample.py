@@ -101,9 +101,12 @@ def test_status_of_the_fleet(sample: Path) -> None:
         "Damaged files: project-81, project-88",
         "Dead letters: 31 open of 31",
         "Error rate, 24 h: 28.26 % (13 of 46), above 20 %",
-        "Error rate, all time: 17.33 % (13 of 75), without 1 project that has no log",
+        "Error rate, all time: 17.33 % (13 of 75), not counting 1 project without a log",
     ]
-    rows = [each.split(" | ") for each in lines if each.startswith("project-")]
+    rows = [each.split(" | ") for each in lines if each.startswith("project-") and " | " in each]
+    assert rows[0] == ["project-103", "critical", "failed", "verify"]
+    assert "- project-19: stuck: verify is 18 h over its 12 h; runs for 40 h" in lines
+    assert "- project-110: never started; state never advanced" in lines
     assert [row[0] for row in rows if row[1] == "critical"] == ["project-103", "project-57", "project-70"]
     assert [row[0] for row in rows if row[1] == "warning"] == ["project-42", "project-96", "project-19"]
     assert "Nothing wrong: project-7, project-12, project-64." in lines
@@ -114,17 +117,18 @@ def test_failed_lists_the_failed_and_apart_from_them_the_unreadable(sample: Path
     message = failed_message(everything(sample), read_config(sample), NOW, "/srv/somas")
     assert plain_text(message.blocks).split("\n")[:12] == [
         "5 of 14 projects failed, 1 cannot be read",
-        "Project | Stage | Failed | Retries | Restart at",
-        "project-42 | verify | 1 h ago | 3 | verify",
-        "project-96 | plan | 1.4 h ago | 1 | plan",
-        "project-23 | specify | 2 h ago | 1 | specify",
-        "project-31 | decompose | 3.2 h ago | 2 | decompose",
-        "project-103 | verify | 10 h ago | 0 | verify",
-        "- project-42: Coverage 71.4% is below the 80% gate (4 dead letters)",
-        "- project-96: \u202egnp.exe\u202c \u200bzero\u200bwidth & <script>alert(1)</script> (7 dead letters)",
-        "- project-23: Artifact not generated within timeout (2 dead letters)",
-        "- project-31: Artifact not generated within timeout (3 dead letters)",
-        "- project-103: Verify stage failed (1 dead letter)",
+        "Project | Failed at | When | Retries",
+        "project-42 | verify | 1 h ago | 3",
+        "project-96 | plan | 1.4 h ago | 1",
+        "project-23 | specify | 2 h ago | 1",
+        "project-31 | decompose | 3.2 h ago | 2",
+        "project-103 | verify | 10 h ago | 0",
+        "- project-42, restart at verify: Coverage 71.4% is below the 80% gate (4 dead letters)",
+        "- project-96, restart at plan: "
+        "\u202egnp.exe\u202c \u200bzero\u200bwidth & <script>alert(1)</script> (7 dead letters)",
+        "- project-23, restart at specify: Artifact not generated within timeout (2 dead letters)",
+        "- project-31, restart at decompose: Artifact not generated within timeout (3 dead letters)",
+        "- project-103, restart at verify: Verify stage failed (1 dead letter)",
     ]
     text = plain_text(message.blocks)
     assert "project-81: state.json is not valid JSON: it is cut or broken at line 48" in text
@@ -142,9 +146,9 @@ DETAILS = {
     42: (
         "Last error, 1 h ago: Coverage 71.4% is below the 80% gate",
         "Retries: 3 of verify, warning; counted from repeated starts",
-        "11-22 08:00 | verify | ValidationError: 1 test failed: test_retry_backoff",
-        "11-22 06:00 | verify | ValidationError: 3 tests failed in tests/test_relay.py",
-        "11-22 04:00 | verify | ValidationError: 3 tests failed in tests/test_relay.py",
+        "11-22 08:00 UTC, verify: ValidationError: 1 test failed: test_retry_backoff",
+        "11-22 06:00 UTC, verify: ValidationError: 3 tests failed in tests/test_relay.py",
+        "11-22 04:00 UTC, verify: ValidationError: 3 tests failed in tests/test_relay.py",
         "44.44 % (4 of 9)",
     ),
     57: ("12 open of 12, critical; 8 RateLimitError, 4 APIConnectionError; all in implement by coder",

@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.errors import UserError
 from bot.handler import Danger
-from handlers.supervisor import product
+from handlers.supervisor import actions, product
 from handlers.supervisor.link import LinkError
-from tests.supervisor.conftest import CHILDREN, STEADY, Desks, action, until
+from tests.supervisor.conftest import (
+    CHILDREN,
+    FAST,
+    STEADY,
+    Desk,
+    Desks,
+    Scripted,
+    a_state,
+    action,
+    connected,
+    said,
+    until,
+)
 
 
 async def test_quarantine_stops_a_child_in_a_crash_loop_for_good(desks: Desks) -> None:
@@ -177,6 +191,41 @@ async def test_a_control_loop_that_comes_back_in_time_settles_it(desks: Desks) -
 
 async def _true(value: bool) -> bool:
     return value
+
+
+async def test_a_command_that_nobody_answers_may_still_be_done_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is answered and unchanged; that proves nothing while the command may wait somewhere."""
+    monkeypatch.setattr(actions, "SETTLE_SECONDS", 0.1)
+
+    def deaf_to_commands(request: dict[str, Any]) -> bytes:
+        return a_state(request) if request["method"] == "state" else b""
+
+    async with Scripted(folder / "p.sock", deaf_to_commands) as process:
+        handler = await connected({"payments": {"socket": folder / "p.sock", **FAST, "stop_timeout": 0.6}})
+        result = await Desk(handler, {}, {}).do("handle.pause_child()", "steady")
+        await handler.close()
+    assert result.status == "uncertain"
+    assert "steady: operation active, attempt 1, status running" in result.summary
+    assert [request["method"] for request in process.requests].count("command.pause_child") == 1
+
+
+async def test_accepted_is_not_done(folder: Path) -> None:
+    """A process that takes every command and does nothing: what the oldest generation does, with records."""
+
+    def yes(request: dict[str, Any]) -> bytes:
+        if request["method"] == "state":
+            return a_state(request)
+        result = {"command_id": "c", "accepted": True, "status": "completed"}
+        return said(request, type="command_result", target_id="t", result=result)
+
+    async with Scripted(folder / "p.sock", yes):
+        handler = await connected({"payments": {"socket": folder / "p.sock", **FAST, "stop_timeout": 0.3}})
+        result = await Desk(handler, {}, {}).do("handle.quarantine_child()", "steady")
+        await handler.close()
+    assert result.status == "failed"
+    assert "quarantine_child was accepted, but not seen within" in result.summary
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------

@@ -169,6 +169,27 @@ async def test_questions_of_many_get_each_its_own_answer(desks: Desks) -> None:
     assert [type(answer).__name__ for answer in answers] == ["Hello", "State"] * 8
 
 
+async def test_a_question_behind_a_command_that_hangs_was_not_sent(desks: Desks) -> None:
+    desk = await desks(payments=STEADY)
+    one = desk.handler.clients["payments"]
+    one.target = one.target.model_copy(update={"command_timeout": 5.0})
+    desk.faults["payments"].active = {"hang-control-loop"}
+    command = asyncio.create_task(
+        one.command("pause_child", target_id="payments", child_path="/worker-1", reason="r", requested_by="opsbot:x")
+    )
+    process = desk.processes["payments"]
+
+    async def arrived() -> bool:
+        return process.requests == 1
+
+    await until(arrived)
+    with pytest.raises(LinkError, match="still waiting for the answer to an earlier request") as caught:
+        await one.state()
+    assert not caught.value.sent
+    desk.faults["payments"].active = set()
+    assert (await command).accepted
+
+
 async def test_a_question_that_is_given_up_leaves_no_answer_behind(desks: Desks) -> None:
     desk = await desks(payments=STEADY)
     one = desk.handler.clients["payments"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bot.commands.registry import Answer, StartRun
 from bot.demo.supervised_process import ChildSpec
 from bot.errors import Unavailable, UserError
 from bot.messages import Button, Buttons, plain_text
-from tests.supervisor.conftest import CHILDREN, STEADY, Desks, until
+from tests.supervisor.conftest import CHILDREN, FAST, STEADY, Desk, Desks, Scripted, a_state, connected, until
 
 
 def text(reply: object) -> str:
@@ -144,6 +146,23 @@ async def test_a_child_of_another_process_is_not_taken(desks: Desks) -> None:
     with pytest.raises(UserError, match='There is no child "worker-3" in orders') as refused:
         await desk.type("/supervisor quarantine worker-3 --target orders")
     assert "/supervisor quarantine worker-1" in refused.value.suggestions
+
+
+async def test_a_child_of_a_process_that_went_down_is_told_what_is_wrong(desks: Desks) -> None:
+    desk = await desks(payments=STEADY, orders=(*STEADY, ChildSpec("packer")))
+    assert isinstance(await desk.type("/supervisor quarantine packer"), StartRun)
+    await desk.processes["orders"].stop()
+    with pytest.raises(Unavailable, match="orders: there is no socket at"):
+        await desk.type("/supervisor quarantine packer --target orders")
+
+
+async def test_a_process_that_is_not_driven_is_shown_with_the_reason(folder: Path) -> None:
+    async with Scripted(folder / "p.sock", lambda request: a_state(request, child_runtime_records=...)):
+        desk = Desk(await connected({"payments": {"socket": folder / "p.sock", **FAST}}), {}, {})
+        shown = text(await desk.type("/supervisor status"))
+        await desk.handler.close()
+    assert "Connected, not driven. Refused: its state holds no child_runtime_records" in shown
+    assert "Upgrade the crate to 0.1.4" in shown
 
 
 async def test_nothing_answers_at_all(desks: Desks) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.supervisor import children
@@ -138,6 +138,8 @@ records = st.lists(
 
 
 @given(records)
+@example([{"child_id": "steady", "operation": "quarantined", "attempt": 1, "status": "running", "stop_state": "idle"}])
+@example([{"child_id": "steady", "operation": "active", "attempt": None, "status": None, "stop_state": "idle"}])
 def test_a_verdict_is_only_reached_by_what_was_seen(rows: list[dict[str, Any]]) -> None:
     nodes = [{"child_id": "steady", "path": "/steady"}]
     state = State.model_validate({"topology": {"nodes": nodes}, "child_runtime_records": rows})

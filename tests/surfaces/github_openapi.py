@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
@@ -18,7 +18,7 @@ from referencing.jsonschema import DRAFT202012
 from bot.demo.github.gate import Exchange
 
 # What GitHub answers and its description does not list: refusals that any operation can give.
-_ANYWHERE = {401, 403, 404, 422, 429, 500, 502, 503, 504}
+_ANYWHERE = {400, 401, 403, 404, 422, 429, 500, 502, 503, 504}
 _SCALARS = {"integer": int, "number": float}
 
 
@@ -137,5 +137,5 @@ def _description() -> dict[str, Any]:
 
 @cache
 def _registry() -> Registry[Any]:
-    resource: Resource[Any] = Resource(contents=_rooted(_description()), specification=DRAFT202012)
-    return Registry().with_resource("urn:github", resource)
+    resource: Resource[Any] = DRAFT202012.create_resource(_rooted(_description()))
+    return cast(Registry[Any], Registry().with_resource("urn:github", resource))

@@ -6,14 +6,17 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from github.Requester import HTTPRequestsConnectionClass
 from pydantic import SecretStr
 
-from bot.clock import ManualClock
+from bot.clock import Clock, ManualClock, SystemClock
 from bot.demo.github import LocalGitHub
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.github.client import GitHubSurface, with_marker
@@ -53,6 +56,12 @@ async def test_unread_comments_are_told(github: LocalGitHub, surface: GitHubSurf
     await passing(clock, surface.update(REPO, comment, "changed", MARKER))
     assert github.unread() == [f"#42: changed\n\n{HIDDEN}"]
     github.read(42)
+
+
+def test_a_marker_may_be_any_key_and_may_be_given_as_the_whole_comment() -> None:
+    key = "opsbot:run=github:acme/somas#7:0:ab12:card"
+    assert with_marker("x", key) == with_marker("x", f"<!-- {key} -->") == f"x\n\n<!-- {key} -->"
+    assert with_marker("x", "") == "x"
 
 
 @pytest.mark.parametrize("marker", ["run=1", "opsbot:run=1 --> @alice", "opsbot:a--b", "opsbot:a-", "opsbot:"])
@@ -171,7 +180,7 @@ async def test_one_write_at_a_time_a_second_apart(
     await passing(clock, asyncio.gather(*posts))
     assert github.most_writes_at_once == 1
     times = github.write_times
-    assert all(later - earlier >= 1 for earlier, later in zip(times, times[1:], strict=False)), times
+    assert all(later - earlier >= 1 for earlier, later in pairwise(times)), times
     assert len(github.read(42)) == 6
 
 
@@ -236,7 +245,7 @@ async def test_a_write_that_is_cancelled_gives_up_its_place(clock: ManualClock) 
 Trouble = Callable[[LocalGitHub], Any]
 REFUSALS: dict[str, tuple[Trouble, str]] = {
     "locked": (
-        lambda github: (github.set_role("opsbot", "read"), github.lock(42)),
+        lambda github: github.lock(42),
         "issue is locked. The conversation is locked; unlock it or give the bot write access.",
     ),
     "deleted": (lambda github: github.delete_issue(42), "410 for issue #42 of acme/somas: This issue was deleted."),
@@ -251,6 +260,7 @@ async def test_what_cannot_be_posted_says_why_and_what_to_do(
     github: LocalGitHub, surface: GitHubSurface, why: str
 ) -> None:
     make, text = REFUSALS[why]
+    github.set_role("opsbot", "read")
     make(github)
     with pytest.raises(Undeliverable) as refused:
         await surface.post(REPO, 42, "hello", MARKER)
@@ -335,7 +345,6 @@ async def test_when_github_cannot_say_nobody_may_and_it_is_told(
     alice = str(github.user_id("alice"))
     assert await surface.permission(REPO, "alice", alice) == "none"
     assert any("nobody may" in problem for problem in await surface.problems())
-    github.fail(200, times=0)
     if status == 500:  # all three tries are used up, the refusal was not kept
         assert await surface.permission(REPO, "alice", alice) == "admin"
         assert await surface.problems() == []
@@ -355,10 +364,24 @@ async def test_problems_say_what_to_change(github: LocalGitHub, surface: GitHubS
     assert "renew GITHUB_TOKEN" in problem
 
 
+@pytest.fixture
+def dawdling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Widens the moment in which another thread could overwrite what PyGithub keeps in its connection."""
+    getresponse = HTTPRequestsConnectionClass.getresponse
+
+    def dawdle(connection: HTTPRequestsConnectionClass) -> Any:
+        time.sleep(0.005)
+        return getresponse(connection)
+
+    monkeypatch.setattr(HTTPRequestsConnectionClass, "getresponse", dawdle)
+
+
+@pytest.mark.usefixtures("dawdling")
 async def test_many_requests_at_once_do_not_mix_up(github: LocalGitHub, surface: GitHubSurface) -> None:
     roles = {f"person-{n}": role for n, role in enumerate(["admin", "read", "write", "triage"] * 10)}
     for login, role in roles.items():
         github.set_role(login, role)
+    await surface.identify()  # the first connection is there
     found = await asyncio.gather(*(surface.permission(REPO, name, str(github.user_id(name))) for name in roles))
     assert dict(zip(roles, found, strict=True)) == roles
 
@@ -374,7 +397,7 @@ PUBLIC = (
 )
 
 
-def app_surface(github: LocalGitHub, clock: ManualClock, threads: Threads, app_id: int, key: str) -> GitHubSurface:
+def app_surface(github: LocalGitHub, clock: Clock, threads: Threads, app_id: int, key: str) -> GitHubSurface:
     settings = settings_for(github, token=SecretStr(""), app_id=str(app_id), private_key=SecretStr(key))
     return GitHubSurface(settings, clock=clock, run_blocking=threads)
 
@@ -390,6 +413,33 @@ async def test_an_app_comments_under_its_own_name(
     assert github.comments(42) == [("opsbot-app[bot]", f"hello\n\n{HIDDEN}")]
     assert await surface.problems() == []
     github.read(42)
+    await surface.close()
+
+
+def tokens_asked_for(github: LocalGitHub) -> int:
+    return sum(exchange.route.endswith("/access_tokens") for exchange in github.exchanges)
+
+
+async def test_an_app_s_token_is_renewed_in_time(threads: Threads) -> None:
+    # PyGithub looks at the machine's clock, so this GitHub does too.
+    async with LocalGitHub() as github:
+        app = github.install_app("opsbot-app", PUBLIC)
+        app.token_life = timedelta(seconds=15)  # PyGithub renews 20 s before the end
+        surface = app_surface(github, SystemClock(), threads, app.id, PRIVATE)
+        for asked in (1, 2, 3):
+            await surface.comments_since("2026-01-01T00:00:00Z")
+            assert tokens_asked_for(github) == asked
+        await surface.close()
+
+
+async def test_a_token_that_ended_early_is_replaced(github: LocalGitHub, clock: ManualClock, threads: Threads) -> None:
+    app = github.install_app("opsbot-app", PUBLIC)
+    surface = app_surface(github, clock, threads, app.id, PRIVATE)
+    await surface.comments_since("2026-01-01T00:00:00Z")
+    github.revoke_installation_tokens()
+    await surface.post(REPO, 42, "hello", MARKER)
+    assert len(github.read(42)) == 1
+    assert tokens_asked_for(github) == 2
     await surface.close()
 
 

@@ -150,9 +150,9 @@ def test_plain_commands_between_prose_are_all_found(commands: list[str]) -> None
     ["[" * 60_000, "![[" * 20_000, "<a " * 20_000, "a\n" * 30_000, "> " * 30_000, "`a" * 30_000, "&" * 60_000],
 )
 def test_the_largest_comment_is_read_in_time(hostile: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     commands_in(hostile + "\n\n/somas status", ROOTS)
-    assert time.monotonic() - started < 8  # well under a second on an idle machine; GitHub waits ten
+    assert time.thread_time() - started < 5  # 0.6 s as measured; GitHub waits ten
 
 
 def identities(body: str, before: str | None = None) -> list[tuple[str, str]]:

@@ -163,7 +163,7 @@ def test_hostile_text_stays_text_in_every_place(text: str) -> None:
 
 
 PIECES = st.lists(
-    st.sampled_from(list("@#/:.$`*_<>[]()!|~&\\\n -+=1aGH") + ["www", "http", "\r", "\u2028", "Stage", "Complete"]),
+    st.sampled_from([*"@#/:.$`*_<>[]()!|~&\\\n -+=1aGH", "www", "http", "\r", "\u2028", "Stage", "Complete"]),
     max_size=12,
 )
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block as SdkBlock
 
+from bot.commands.lexer import split
 from bot.demo.slack.block_rules import check_attachments, check_blocks, check_text, check_view
 from bot.messages import (
     Block,
@@ -40,7 +41,7 @@ from bot.messages import (
     line,
     message,
 )
-from bot.surfaces.printable import printable
+from bot.surfaces.printable import one_line, printable
 from bot.surfaces.slack.blocks import COLOURS, SlackMessage, draw, draw_modal
 from bot.surfaces.slack.dialog import Where, command_from, pack_where, read_button, read_where
 
@@ -329,26 +330,24 @@ def entered(**values: str | None) -> dict[str, Any]:
 
 
 def test_what_was_entered_becomes_options() -> None:
-    command = command_from(
-        "/somas restart project-42", entered(reason="disk was full; don’t ask", target=None, stage="verify")
-    )
-    assert command == "/somas restart project-42 --reason 'disk was full; don'\"'\"'t ask' --stage verify"
+    values = entered(reason="disk was full; don’t ask", target=None, stage="verify")
+    command = command_from("/somas restart project-42", values)
+    assert command == '/somas restart project-42 --reason "disk was full; don’t ask" --stage verify'
 
 
 def test_an_entered_dash_is_not_an_option() -> None:
-    assert command_from("/x y", entered(reason="--force now")) == "/x y --reason='--force now'"
-    assert command_from("/x y", entered(reason="a\nb  c")) == "/x y --reason 'a b c'"
+    assert command_from("/x y", entered(reason="--force now")) == '/x y --reason="--force now"'
+    assert command_from("/x y", entered(reason="a\nb  c")) == '/x y --reason "a b c"'
 
 
-@given(st.text(max_size=60))
-def test_the_shell_grammar_reads_back_what_was_entered(value: str) -> None:
-    import shlex
-
-    words = shlex.split(command_from("/x", entered(reason=value)))
-    if len(words) > 1:
-        assert words[0] == "/x"
-        assert words[1] == "--reason" or words[1].startswith("--reason=-")
-        assert len(words) == (3 if words[1] == "--reason" else 2)
+@given(st.one_of(st.text(max_size=60), st.text(alphabet="\"'“”‘’«»\\-—– =a<>&", max_size=20)))
+@example("don’t “do” that")
+@example("— dash \\")
+def test_the_grammar_reads_back_what_was_entered(value: str) -> None:
+    words = [word.value for word in split(command_from("/x", entered(reason=value)))]
+    meant = one_line(value)
+    assert words in (["/x", "--reason", meant], ["/x", f"--reason={meant}"], ["/x"])
+    assert (words == ["/x"]) == (not meant)
 
 
 def test_a_form_says_where_it_came_from() -> None:

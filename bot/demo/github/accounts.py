@@ -17,7 +17,6 @@ from bot.demo.github.issues import repository_of
 from bot.demo.github.shapes import Shapes, iso, node
 from bot.demo.github.state import Credential, User, World
 
-TOKEN_LIFE = timedelta(hours=1)
 DEFAULT_PERMISSIONS = {"metadata": "read", "issues": "write", "actions": "write", "contents": "read"}
 
 
@@ -32,6 +31,7 @@ class App:
     user: User
     installation_id: int
     installed: bool = True
+    token_life: timedelta = timedelta(hours=1)
 
 
 class Accounts:
@@ -152,7 +152,7 @@ class Accounts:
         if not asked.items() <= app.permissions.items():
             raise Refusal(422, "The permissions requested are not granted to this installation.")
         text = f"ghs_{secrets.token_hex(18)}"
-        expires_at = self._world.now() + TOKEN_LIFE
+        expires_at = self._world.now() + app.token_life
         granted = asked or app.permissions
         self._world.credentials[text] = Credential(app.user, granted, expires_at, installation=True)
         return reply(

@@ -23,7 +23,7 @@ from bot.demo.github.state import Comment, Issue, Workflow, WorkflowRun, World
 class LocalGitHub:
     """``async with LocalGitHub("acme/somas") as github:``, then ``github.api_url`` and ``github.token``.
 
-    The bot's account ``bot_login`` has the role ``write``, the owner has ``admin``; whoever else takes part needs a role
+    The bot's account ``bot_login`` has the role ``write``, the owner has ``admin``; everybody else needs a role
     (``set_role``). People act with ``comment``, ``edit`` and ``delete``; what the bot wrote is read with ``read``.
     """
 
@@ -83,7 +83,7 @@ class LocalGitHub:
         return self._world.user(login).id
 
     def set_role(self, login: str, role: str, *, extends: str = "") -> None:
-        """``admin``, ``maintain``, ``write``, ``triage``, ``read``, ``none``, or a custom role with the one it extends."""
+        """``admin``, ``maintain``, ``write``, ``triage``, ``read``, ``none``, or a custom role that extends one."""
         self._world.user(login)
         self._world.repository.roles[login.casefold()] = role
         if extends:
@@ -104,6 +104,10 @@ class LocalGitHub:
 
     def revoke(self, token: str) -> None:
         del self._world.credentials[token]
+
+    def revoke_installation_tokens(self) -> None:
+        for token in [token for token, credential in self._world.credentials.items() if credential.installation]:
+            self.revoke(token)
 
     def install_app(self, slug: str, public_key: str, permissions: Mapping[str, str] | None = None) -> App:
         """A GitHub App, installed on the repository; ``public_key`` is PEM."""

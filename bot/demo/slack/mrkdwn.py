@@ -24,7 +24,7 @@ _FORMS = (
 _TYPED = re.compile(
     r"(?P<user>(?<![\w@])@(?P<name>[a-z0-9][a-z0-9._-]*))|(?P<channel>(?<![\w#])#(?P<room>[a-z0-9_-]+))"
 )
-_TOKEN = re.compile(r"<(?:@[UWB][A-Z0-9]+|#C[A-Z0-9]+|!subteam\^S[A-Z0-9]+)(?:\|[^<>|]*)?>")
+_TOKEN = re.compile(r"<(?:@[UWB][A-Z0-9]+|#C[A-Z0-9]+|!subteam\^S[A-Z0-9]+)(?:\|[^<>|\n]*)?>")
 _URL = re.compile(r"https?://[^\s<>|]+[^\s<>|.,;:!?)]")
 
 

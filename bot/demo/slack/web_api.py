@@ -12,7 +12,8 @@ from aiohttp import web
 
 from bot.demo.slack.content import read_content
 from bot.demo.slack.faults import Fault, Faults, RateLimits
-from bot.demo.slack.methods import METHODS, Method, Methods, flag
+from bot.demo.slack.method_table import METHODS, Method
+from bot.demo.slack.methods import Methods, flag
 from bot.demo.slack.workspace import (
     RESPONSE_URL_USES,
     Json,

@@ -5,10 +5,10 @@ the newest published rust-supervisor crate is: what the demonstration and the te
 that crate in Python, not the crate; its children and what happens to them are real.
 """
 
+from bot.demo.supervised_process.child import ChildSpec
 from bot.demo.supervised_process.faults import FAULTS, Faults
 from bot.demo.supervised_process.ipc import BindError, Limits
 from bot.demo.supervised_process.process import ProcessConfig, SupervisedProcess, payment_children
-from bot.demo.supervised_process.tree import ChildSpec
 
 __all__ = [
     "FAULTS",

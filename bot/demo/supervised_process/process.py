@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
+from bot.demo.supervised_process.child import MANAGED_STATE, Behaviour, Child, ChildSpec
 from bot.demo.supervised_process.faults import Faults
 from bot.demo.supervised_process.ipc import BindMode, ClosedByFaultError, IpcServer, Limits
 from bot.demo.supervised_process.requests import COMMANDS, Order, RefusalError, Request, parse_order
-from bot.demo.supervised_process.tree import MANAGED_STATE, Behaviour, Child, ChildSpec, Tree
+from bot.demo.supervised_process.tree import Tree
 
 FACTORIES: dict[str, Behaviour] = {
     "steady": "steady",

@@ -10,92 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Behaviour = Literal["steady", "crash_loop", "slow_to_stop", "ignores_cancellation"]
-Operation = Literal["active", "paused", "quarantined", "removed"]
-
-UNLIMITED = 4294967295
-BEAT_SECONDS = 0.05  # how often a working child looks at its token
-STALE_AFTER_SECONDS = 5.0
-
-MANAGED_STATE: dict[str, str] = {
-    "active": "running",
-    "paused": "paused",
-    "quarantined": "quarantined",
-    "removed": "removed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ChildSpec:
-    """What the tree was declared with. Times are seconds."""
-
-    id: str
-    behaviour: Behaviour = "steady"
-    crash_after: float = 3.0  # crash_loop: how long an attempt lives
-    stop_takes: float = 1.5  # slow_to_stop: between the request and the end
-    backoff: float = 0.5  # between a failure and the next attempt
-    restart_limit: int = UNLIMITED  # failures inside the window before the child is given up
-    window: float = 60.0
-    criticality: str = "standard"
-
-
-class CrashError(Exception):
-    """What the child in a crash loop dies of; the reason never leaves this process through the socket."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One supervised child and its running attempt, if any."""
-
-    spec: ChildSpec
-    operation: Operation = "active"
-    started: int = 0  # attempts so far; the next one is started + 1
-    attempt: int | None = None
-    generation: int | None = None
-    status: str | None = None
-    stop_state: str = "idle"
-    phase: str = "open"  # of the generation fence
-    failure: dict[str, Any] | None = None
-    stop_before: float | None = None  # monotonic; the graceful time limit of a delivered cancellation
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    respawn: asyncio.TimerHandle | None = None
-    failures: deque[float] = field(default_factory=deque)
-    limit_updated_at: int = 0
-    last_beat: int | None = None
-    last_exit: str = ""  # for this process's own log
-
-    @property
-    def path(self) -> str:
-        return f"/{self.spec.id}"
-
-    @property
-    def exhausted(self) -> bool:
-        return len(self.failures) > self.spec.restart_limit
-
-    def restart_limit(self) -> dict[str, Any]:
-        used = min(len(self.failures), self.spec.restart_limit)
-        return {
-            "window_millis": int(self.spec.window * 1000),
-            "limit": self.spec.restart_limit,
-            "used": used,
-            "remaining": self.spec.restart_limit - used,
-            "exhausted": self.exhausted,
-            "updated_at_unix_nanos": self.limit_updated_at,
-        }
-
-    def liveness(self) -> dict[str, Any]:
-        stale = self.last_beat is not None and time.time_ns() - self.last_beat > STALE_AFTER_SECONDS * 1e9
-        return {
-            "last_heartbeat_at_unix_nanos": self.last_beat,
-            "heartbeat_stale": stale,
-            "readiness": "unreported",
-        }
+from bot.demo.supervised_process.child import (
+    BEAT_SECONDS,
+    MANAGED_STATE,
+    Child,
+    ChildSpec,
+    CrashError,
+    Operation,
+    fence,
+    shutdown_outcome,
+)
 
 
 class Tree:
@@ -281,11 +208,11 @@ class Tree:
         if child is None:
             outcome = self._outcome_of_stranger(child_id, "active")
             conflict = {"phase": "wait_completion", "reason": f"unknown child {child_id}", "recoverable": False}
-            outcome.update(failure=conflict, idempotent=False, generation_fence=_fence("rejected", conflict=conflict))
+            outcome.update(failure=conflict, idempotent=False, generation_fence=fence("rejected", conflict=conflict))
             return outcome
         before = child.operation
         if self.shutdown is not None:
-            return self._outcome(child, before, False, fence=_fence("blocked_by_shutdown"))
+            return self._outcome(child, before, False, restart_fence=fence("blocked_by_shutdown"))
         old = (child.generation, child.attempt, child.started)
         if child.attempt is None:
             if child.respawn is not None:
@@ -293,13 +220,13 @@ class Tree:
                 child.respawn = None
             child.operation = "active"
             self._spawn(child)
-            return self._outcome(child, before, False, fence=_fence("started_immediately", *old))
+            return self._outcome(child, before, False, restart_fence=fence("started_immediately", *old))
         if child.phase != "open":
-            return self._outcome(child, before, False, idempotent=True, fence=_fence("already_pending", *old))
+            return self._outcome(child, before, False, idempotent=True, restart_fence=fence("already_pending", *old))
         delivered = self._cancel(child)
         child.phase = "waiting_for_old_stop"
-        fence = _fence("queued_after_stop", *old, cancel_delivered=delivered)
-        return self._outcome(child, before, delivered, fence=fence)
+        queued = fence("queued_after_stop", *old, cancel_delivered=delivered)
+        return self._outcome(child, before, delivered, restart_fence=queued)
 
     def add_child(self, spec: ChildSpec) -> None:
         """Start a child that was not declared. Raises ValueError for an id that is taken."""
@@ -331,13 +258,13 @@ class Tree:
             tasks[child_id].cancel()
         if late:
             await asyncio.wait([tasks[child_id] for child_id in late], timeout=self.abort_wait)
-        outcomes = [_shutdown_outcome(child.spec.id, 0, child.started, "AlreadyExited", None) for child in already]
+        outcomes = [shutdown_outcome(child.spec.id, 0, child.started, "AlreadyExited", None) for child in already]
         for child_id, task in tasks.items():
             exit_: Any = "Cancelled"
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 exit_ = {"Failed": {"kind": "Error", "category": type(error).__name__, "message": str(error)}}
             status = "Graceful" if child_id not in late else "Aborted" if task.done() else "AbortFailed"
-            outcomes.append(_shutdown_outcome(child_id, *attempts[child_id], status, exit_))
+            outcomes.append(shutdown_outcome(child_id, *attempts[child_id], status, exit_))
         report = {
             "cause": cause,
             "started_at_unix_nanos": started_at,
@@ -392,7 +319,7 @@ class Tree:
         delivered: bool,
         *,
         idempotent: bool = False,
-        fence: dict[str, Any] | None = None,
+        restart_fence: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         return {
             "child_id": child.spec.id,
@@ -409,44 +336,10 @@ class Tree:
             "liveness": child.liveness(),
             "idempotent": idempotent,
             "failure": child.failure,
-            "generation_fence": fence,
+            "generation_fence": restart_fence,
         }
 
     def _outcome_of_stranger(self, child_id: str, operation: Operation) -> dict[str, Any]:
         """Nobody of that name is there, and the command is accepted all the same."""
         stranger = Child(ChildSpec(child_id), operation=operation, stop_state="no_active_attempt")
         return self._outcome(stranger, operation, False, idempotent=True)
-
-
-def _fence(
-    decision: str,
-    old_generation: int | None = None,
-    old_attempt: int | None = None,
-    target_generation: int | None = None,
-    *,
-    cancel_delivered: bool = False,
-    conflict: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    return {
-        "decision": decision,
-        "old_generation": old_generation,
-        "old_attempt": old_attempt,
-        "target_generation": target_generation,
-        "cancel_delivered": cancel_delivered,
-        "abort_requested": False,
-        "conflict": conflict,
-    }
-
-
-def _shutdown_outcome(child_id: str, generation: int, attempt: int, status: str, exit_: Any) -> dict[str, Any]:
-    return {
-        "child_id": {"value": child_id},
-        "path": {"segments": [child_id]},
-        "generation": {"value": generation},
-        "child_start_count": {"value": attempt},
-        "status": status,
-        "cancel_delivered": status != "AlreadyExited",
-        "exit": exit_,
-        "phase": "Completed" if status == "AlreadyExited" else "GracefulDrain" if status == "Graceful" else "Abort",
-        "reason": "tree shutdown",
-    }

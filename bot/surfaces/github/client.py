@@ -28,7 +28,7 @@ Reaction = Literal["+1", "-1", "laugh", "confused", "heart", "hooray", "rocket",
 MAX_COMMENT = 65_536  # characters; GitHub refuses more with 422
 PERMISSION_LIFETIME = timedelta(seconds=60)
 OUTAGE_PAUSE = 5.0  # seconds until it is worth to ask again after a 5xx or no answer
-_MARKER = re.compile(r"opsbot:[A-Za-z0-9=:._/]+(?:-[A-Za-z0-9=:._/]+)*")
+_MARKER = re.compile(r"opsbot:(?:(?!--)[!-;=?-~])+(?<!-)")  # what cannot end an HTML comment
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\[bot\])?")
 
@@ -43,13 +43,20 @@ class CommentPage:
     etag: str
 
 
-def with_marker(body: str, marker: str) -> str:
-    """``body`` and the hidden ``<!-- opsbot:run=01J… -->`` by which the bot finds its comment again."""
-    if not marker:
-        return body
-    if not _MARKER.fullmatch(marker):
+def hidden(marker: str) -> str:
+    """``opsbot:run=01J…`` as the HTML comment that nobody sees; the whole comment may be given too.
+
+    Raises ``ValueError`` for anything that is no marker or could end the HTML comment.
+    """
+    inner = marker.removeprefix("<!--").removesuffix("-->").strip() if marker.startswith("<!--") else marker
+    if not _MARKER.fullmatch(inner):
         raise ValueError(f"{marker!r} is no marker; it looks like opsbot:run=01J…")
-    return f"{body}\n\n<!-- {marker} -->"
+    return f"<!-- {inner} -->"
+
+
+def with_marker(body: str, marker: str) -> str:
+    """``body`` and the hidden marker by which the bot finds its comment again."""
+    return f"{body}\n\n{hidden(marker)}" if marker else body
 
 
 class GitHubSurface:
@@ -102,7 +109,7 @@ class GitHubSurface:
         path = f"{_repo(repo)}/issues/{int(issue)}/comments"
         where = f"issue #{issue} of {repo}"
         async with self._writes:
-            if maybe_posted and (existing := await self._find(path, marker, where)):
+            if maybe_posted and marker and (existing := await self._find(path, marker, where)):
                 return existing
             reply = await self._send("POST", path, where, {"body": text})
         return int(reply.data["id"])
@@ -227,7 +234,7 @@ class GitHubSurface:
     async def _find(self, path: str, marker: str, where: str) -> int:
         """Our comment with this marker, 0 when there is none. The last page first: that is where it should be."""
         own = (await self.identify()).casefold()
-        hidden = f"<!-- {marker} -->"
+        sought = hidden(marker)
         first = await self._get(path, where, parameters={"per_page": "100"})
         pages = _last_page(first.headers.get("link", ""))
         for page in range(pages, 0, -1):
@@ -235,7 +242,7 @@ class GitHubSurface:
             for comment in reversed(reply.data):
                 user = comment.get("user") or {}
                 ours = user.get("login", "").casefold() == own if own else user.get("type") == "Bot"
-                if ours and hidden in (comment.get("body") or ""):
+                if ours and sought in (comment.get("body") or ""):
                     return int(comment["id"])
         return 0
 
@@ -331,7 +338,7 @@ def _wait_asked(reply: Reply, now: datetime) -> float | None:
 
 
 def _undeliverable(reply: Reply, said: str, where: str) -> Undeliverable:
-    answered = f"GitHub answered {reply.status} for {where}" + (f": {said}" if said else "")
+    answered = f"GitHub answered {reply.status} for {where}" + (f": {said.rstrip('.')}" if said else "")
     match reply.status:
         case 401:
             hint = "The bot's credentials are not accepted: renew GITHUB_TOKEN, or check the app's id and key."

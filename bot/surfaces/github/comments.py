@@ -26,8 +26,8 @@ _CONTAINERS = {"blockquote_open", "bullet_list_open", "ordered_list_open", "tabl
 _SHOWING_TAGS = frozenset(
     re.findall(
         r"\w+",
-        "a blockquote code del dl h1 h2 h3 h4 h5 h6 kbd li ol pre q s samp script strike style sub summary sup svg table "
-        "template textarea title tt ul var",
+        "a blockquote code del dl h1 h2 h3 h4 h5 h6 kbd li ol pre q s samp script strike style sub summary sup svg "
+        "table template textarea title tt ul var",
     )
 )
 # An escaped quote or backslash is also one to the command line; any other escape only protects from Markdown.

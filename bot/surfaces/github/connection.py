@@ -74,7 +74,12 @@ class Connection:
         body: object | None = None,
     ) -> Reply:
         """One request. Raises ``NoAnswer``; ``Undeliverable`` for credentials that cannot be used at all."""
-        return self._with_client(verb, path, parameters, headers, body)
+        reply = self._with_client(verb, path, parameters, headers, body)
+        if reply.status == 401 and self.is_app:
+            # The installation's token ended before its time (revoked, a clock that is off): once more with a new one.
+            self.close()
+            reply = self._with_client(verb, path, parameters, headers, body)
+        return reply
 
     def installation(self) -> Installation:
         """Where the GitHub App is installed. Raises as ``request`` does."""

@@ -209,9 +209,13 @@ def _code_block(block: CodeBlock, cap: int) -> str:
 
 
 def _line(spans: Line, people: Mapping[str, str]) -> str:
-    drawn = ""
+    drawn, mentioned = "", False
     for span in _merged(spans):
-        drawn += _span(span, people, drawn)
+        piece = _span(span, people, drawn)
+        if mentioned and piece and piece[0] not in " ,.;:!?)":
+            drawn += _ZWSP  # "@scotlaclair" and "/team" side by side would be a team, and "x" another person
+        drawn += piece
+        mentioned = isinstance(span, Mention)
     return drawn
 
 
@@ -232,7 +236,7 @@ def _span(span: Span, people: Mapping[str, str], before: str) -> str:
             if not _LOGIN.fullmatch(login):
                 return _text(person)
             glue = _ZWSP if before and (before[-1].isalnum() or before[-1] in "_/@`") else ""
-            return f"{glue}@{login}{_ZWSP}"
+            return f"{glue}@{login}"
         case When():
             return plain_line((span,))
         case _:

@@ -3,18 +3,18 @@
 ``Button("Restart…", "/somas restart project-42", dialog=Dialog(..., inputs=(Input("reason", "Why?"),)))`` becomes a
 button whose value holds the command and the form, so that a click can be answered by any replica, also after a
 restart. When the form is sent, what was entered is appended to the command: ``/somas restart project-42 --reason
-'disk was full'``. Pure.
+"disk was full"``. Pure.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from bot.commands.lexer import quote
 from bot.messages import (
     Block,
     Bold,
@@ -66,7 +66,6 @@ _KINDS: dict[str, type[Any]] = {
     "d": Dialog,
 }
 _TAGS = {kind: tag for tag, kind in _KINDS.items()}
-_SMART = str.maketrans({"‘": "'", "’": "'", "‚": "'", "“": '"', "”": '"', "„": '"', "—": "-", "–": "-"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +216,11 @@ def entered(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def command_from(command: str, values: Mapping[str, Any]) -> str:
-    """``command`` with ``--option value`` for each field, quoted so that the shell grammar reads back what was entered.
+    """``command`` with ``--option value`` for each field, quoted so that the grammar reads back what was entered.
 
-    Smart quotes become plain ones first, as in typed commands, or they would end the quoting later. A value that
-    begins with a dash is joined with ``=``: it must not be taken for an option.
+    A value that begins with a dash is joined with ``=``: it must not be taken for an option.
     """
     parts = [command]
     for option, value in entered(values):
-        text = value.translate(_SMART)
-        parts.append(f"--{option}={shlex.quote(text)}" if text.startswith("-") else f"--{option} {shlex.quote(text)}")
+        parts.append(f"--{option}{'=' if value.startswith('-') else ' '}{quote(value)}")
     return " ".join(parts)

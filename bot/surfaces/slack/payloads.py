@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bot.commands.lexer import unescape_slack
 from bot.incoming import Actor, Incoming, Place
 from bot.messages import Dialog
 from bot.surfaces.slack.dialog import command_from, read_button, read_where
@@ -59,27 +60,15 @@ def _need(body: Any, *path: str) -> str:
     raise MalformedError(f"{'.'.join(path)} is missing")
 
 
-_MARKUP = re.compile(r"<([@#!][^<>\s|]+(?:\|[^<>]*)?|[a-z][a-z0-9+.-]*:[^<>\s|]+(?:\|[^<>]*)?)>")
-
-
 def typed(text: str, bot_user: str = "") -> str:
-    """What a person typed: Slack's markup of links, channels and entities undone; ``<@U123>`` stays, the bot is named.
+    """What a person typed: Slack's markup of people, links and entities undone, and the bot is called by its name.
 
     ``<@U0BOT> restart <http://a.io|a.io> &amp; go`` -> ``@opsbot restart a.io & go``.
     """
-
-    def plain(found: re.Match[str]) -> str:
-        inner, _, label = found[1].partition("|")
-        if inner.startswith("@"):
-            return MENTION if bot_user and inner[1:] == bot_user else f"<{inner}>"
-        if inner.startswith("#"):
-            return f"#{label}" if label else inner
-        if inner.startswith("!"):
-            return label or "@" + inner[1:].partition("^")[0]
-        return label if label and inner.removesuffix("/").endswith(label.removesuffix("/")) else inner
-
-    text = _MARKUP.sub(plain, text.replace("\u00a0", " "))
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
+    text = text.replace("\u00a0", " ")
+    if bot_user:
+        text = re.sub(rf"<@{re.escape(bot_user)}(?:\|[^<>]*)?>", MENTION, text)
+    return unescape_slack(text).strip()
 
 
 def team(body: Mapping[str, Any]) -> str:

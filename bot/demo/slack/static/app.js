@@ -68,7 +68,7 @@ function take(answer) {
 
 function listen() {
   const stream = new EventSource("/page/stream");
-  stream.addEventListener("ready", async () => { await load(); $("connection").hidden = true; document.body.dataset.ready = "true"; });
+  stream.addEventListener("ready", async () => { $("connection").hidden = true; await load(); document.body.dataset.ready = "true"; });
   stream.addEventListener("error", () => { $("connection").hidden = false; });
   stream.addEventListener("message", (event) => happened(JSON.parse(event.data)));
 }

@@ -22,7 +22,7 @@ export function composer({ label, testid, send, commands, names }) {
       const words = before.trimEnd().toLowerCase();
       const exact = commands().filter((one) => one.command.toLowerCase().startsWith(before.toLowerCase()));
       const found = exact.length ? exact : words.length > 1 ? commands().filter((one) => one.command.toLowerCase().includes(words.slice(1)) && !before.includes(" ")) : [];
-      return found.slice(0, 9).map((one) => ({ text: one.command, usage: one.usage, help: one.help, from: 0 }));
+      return found.slice(0, 40).map((one) => ({ text: one.command, usage: one.usage, help: one.help, from: 0 }));
     }
     const name = /(^|\s)@([\w.-]*)$/.exec(before);
     if (!name) return [];

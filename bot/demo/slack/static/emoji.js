@@ -11,7 +11,7 @@ const green = "#2eb67d", red = "#e01e5a", amber = "#ecb22e", blue = "#36a3eb", o
 const check = "M5.5 10.5l3 3 6-7";
 const cross = "M4.5 4.5l11 11M15.5 4.5l-11 11";
 const glass = [fill("M5 2h10v2l-4 6 4 6v2H5v-2l4-6-4-6z", "#c9d6e3"), fill("M6.5 16.5L10 12.6l3.5 3.9zM7.6 5h4.8L10 8.8z", amber), stroke("M4.5 2h11M4.5 18h11", "#8a5a2b", 2)];
-const watch = [["circle", { cx: 10, cy: 11, r: 7, fill: white, stroke: dark, "stroke-width": 2 }], stroke("M10 7v4l2.5 2M8 1.8h4M10 2v2", dark, 1.8)];
+const watch = [["circle", { cx: 10, cy: 11, r: 7, fill: white, stroke: "#7a808a", "stroke-width": 2 }], stroke("M10 7.5v3.5l2.3 1.8", dark, 1.8), stroke("M8 1.8h4M10 2v2", "#7a808a", 1.8)];
 const turning = [tile(blue), stroke("M5.5 9a4.6 4.6 0 018.3-2M14.5 11a4.6 4.6 0 01-8.3 2", white, 1.9), fill("M15.6 4.2v4.4h-4.4zM4.4 15.8v-4.4h4.4z", white)];
 
 const DRAWN = {

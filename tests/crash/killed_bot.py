@@ -1,0 +1,48 @@
+"""``python -m tests.crash.killed_bot opsbot.toml N``: the bot, killed by SIGKILL when it is about to commit for the Nth time.
+
+Commits are counted from the first command on, the bot's own and the durable engine's alike. 0: it is never killed; the
+number of commits is written to ``commits`` beside the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from bot.cli import run
+
+
+def main() -> None:
+    config, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+    counted = 0
+    armed = False
+    counting = threading.Lock()
+    record = config.with_name("commits")
+
+    @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
+    def _arm(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal armed
+        armed = armed or statement.startswith("INSERT INTO opsbot_inbox")
+
+    @sa.event.listens_for(sa.engine.Engine, "commit")
+    def _count(_: Any) -> None:
+        nonlocal counted
+        if not armed:
+            return
+        with counting:  # the engine and the bot commit in threads of their own
+            counted += 1
+            record.write_text(str(counted))
+            if counted == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.exit(run(config=config, log="WARNING"))
+
+
+if __name__ == "__main__":
+    main()
