@@ -155,9 +155,10 @@ class Delivery:
                 await surface.update(place, row.remote_id, body)
                 remote_id = row.remote_id
             else:
+                await self._card(row, attempts=row.attempts + 1)  # before: whoever comes after a crash looks first
                 remote_id = await surface.post(place, body, f"{row.run_id}:card", maybe_posted=row.attempts > 0)
         except TryLater as later:
-            await self._card(row, attempts=row.attempts + 1, problem=later.reason, after=later.after)
+            await self._card(row, problem=later.reason, after=later.after)
             return
         except Undeliverable as error:
             await self._card_undeliverable(row, error)
@@ -168,11 +169,11 @@ class Delivery:
         log.error("a card cannot be delivered", run=row.run_id, channel=row.channel, reason=str(error))
         fallback = self.fallback
         if row.remote_id:  # deleted, or no longer ours to edit: the next try posts a new one
-            await self._card(row, remote_id="", attempts=1, problem=str(error), after=0.0)
+            await self._card(row, remote_id="", attempts=0, problem=str(error), after=0.0)
         elif fallback and fallback.surface == row.surface and fallback.channel != row.channel:
             await self._card(row, channel=fallback.channel, thread="", problem=str(error), after=0.0)
         else:
-            await self._card(row, attempts=row.attempts + 1, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
+            await self._card(row, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
 
     async def _card(self, row: sa.Row[Any], *, after: float | None = None, **values: Any) -> None:
         retry = self.clock.now() + timedelta(seconds=after) if after is not None else None
@@ -189,6 +190,9 @@ class Delivery:
         """Deliver one row of the outbox; False when the lane has to wait."""
         place = Place(surface=row.surface, channel=row.channel, thread=row.thread)
         body = json.loads(row.body)
+        maybe_posted = row.attempts > 0
+        if row.kind != "close pages":
+            await self._row(row, attempts=row.attempts + 1)  # before: whoever comes after a crash looks first
         try:
             match row.kind:
                 case "thread":
@@ -196,7 +200,7 @@ class Delivery:
                     if thread_place is None:
                         return True  # its card is not there yet; others need not wait for it
                     place = thread_place
-                    remote_id = await surface.post(place, body, row.key, maybe_posted=row.attempts > 0)
+                    remote_id = await surface.post(place, body, row.key, maybe_posted=maybe_posted)
                 case "close pages":
                     remote_id = ""
                     await self._close_pages(surface, row, body)
@@ -209,17 +213,18 @@ class Delivery:
                         row.key,
                         private_to=address.get("user", "") if row.kind == "private" else "",
                         response_url=address.get("response_url", ""),
+                        maybe_posted=maybe_posted,
                     )
                 case _:
-                    remote_id = await surface.post(place, body, row.key, maybe_posted=row.attempts > 0)
+                    remote_id = await surface.post(place, body, row.key, maybe_posted=maybe_posted)
         except TryLater as later:
-            await self._row(row, attempts=row.attempts + 1, problem=later.reason, after=later.after)
+            await self._row(row, problem=later.reason, after=later.after)
             return self._too_late(row) and await self._give_up(row, later.reason)
         except Undeliverable as error:
             log.error("a message cannot be delivered", kind=row.kind, channel=row.channel, reason=str(error))
             if row.kind in ("answer", "private"):
                 return await self._give_up(row, str(error))
-            await self._row(row, attempts=row.attempts + 1, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
+            await self._row(row, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
             return True
         await self._row(row, status="sent", remote_id=remote_id, problem="")
         return True

@@ -25,10 +25,9 @@ class Metrics:
 
     async def refresh(self) -> None:
         """Read the gauges."""
-        for row in await self.store.rows(
-            sa.select(tables.runs.c.status, sa.func.count()).group_by(tables.runs.c.status)
-        ):
-            self._runs.labels(row[0]).set(row[1])
+        counted = sa.select(tables.runs.c.status, sa.func.count().label("number")).group_by(tables.runs.c.status)
+        for row in await self.store.rows(counted):
+            self._runs.labels(row.status).set(row.number)
         self._open.set(await self._count(tables.runs, tables.runs.c.open))
         self._inbox.set(await self._count(tables.inbox, sa.not_(tables.inbox.c.handled)))
         self._outbox.set(await self._count(tables.outbox, tables.outbox.c.status == "waiting"))

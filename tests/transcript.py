@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from bot.app import Bot, installed_products
 from bot.clock import ManualClock
+from bot.commands.generated import SCOPES
 from bot.demo.slack import LocalMessage, LocalSlack
 from bot.runs.model import RunState
 from bot.settings import read
@@ -63,6 +64,7 @@ class Chat:
             signing_secret=self._secret,
             bot_token="xoxb-test",
             clock=self.clock,
+            scopes=SCOPES,
             request_time=lambda: self.clock.now().timestamp(),
         )
         self.bot: Bot | None = None

@@ -28,7 +28,8 @@ _DESCRIPTION = 140
 _USAGE_HINT = 1000
 
 # What each is for: events that mention the bot; messages, cards and threads; the slash commands themselves.
-SCOPES = ("app_mentions:read", "chat:write", "commands")
+# Histories are read only to find a message of ours again whose posting was interrupted.
+SCOPES = ("app_mentions:read", "channels:history", "chat:write", "commands", "groups:history")
 EVENTS = ("app_mention",)
 
 

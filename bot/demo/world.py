@@ -21,6 +21,7 @@ import aiohttp
 
 from bot.app import installed_products
 from bot.clock import SystemClock
+from bot.commands.generated import SCOPES
 from bot.commands.signature import usage
 from bot.demo.slack import LocalSlack, SlashCommand
 from bot.demo.somas_projects import generate
@@ -163,7 +164,12 @@ class World:
     async def _start_slack(self) -> None:
         for port in (self.port, 0):
             self.slack = LocalSlack(
-                signing_secret=self._secret, bot_token=self._token, clock=self._clock, port=port, rate_limits=True
+                signing_secret=self._secret,
+                bot_token=self._token,
+                clock=self._clock,
+                port=port,
+                rate_limits=True,
+                scopes=SCOPES,
             )
             try:
                 await self.slack.start()

@@ -25,7 +25,9 @@ class Surface(Protocol):
 
     async def update(self, place: Place, remote_id: str, body: Body) -> None: ...
 
-    async def answer(self, place: Place, body: Body, key: str, *, private_to: str, response_url: str) -> None:
+    async def answer(
+        self, place: Place, body: Body, key: str, *, private_to: str, response_url: str, maybe_posted: bool
+    ) -> None:
         """Answer a command: to one person when ``private_to`` names them, else to everybody."""
         ...
 

@@ -1,7 +1,9 @@
-"""``python -m tests.crash.killed_bot opsbot.toml N``: the bot, killed by SIGKILL when it is about to commit for the Nth time.
+"""``python -m tests.crash.killed_bot opsbot.toml N``: the bot, killed by SIGKILL when it is about to commit once more.
 
-Commits are counted from the first command on, the bot's own and the durable engine's alike. 0: it is never killed; the
-number of commits is written to ``commits`` beside the configuration.
+It is killed before its Nth commit.
+
+Commits are counted from the first command on, the bot's own and the durable engine's alike; their number is written to
+``commits`` beside the configuration. 0: it is never killed.
 """
 
 from __future__ import annotations

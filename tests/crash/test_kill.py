@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 
 from bot.clock import SystemClock
+from bot.commands.generated import SCOPES
 from bot.demo.slack import LocalMessage, LocalSlack
 from bot.demo.somas_projects import generate
 from bot.runs.model import RunState
@@ -53,7 +54,7 @@ class KilledBot:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.slack = LocalSlack(signing_secret="secret", bot_token="xoxb-test", clock=SystemClock())
+        self.slack = LocalSlack(signing_secret="secret", bot_token="xoxb-test", clock=SystemClock(), scopes=SCOPES)
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> KilledBot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.transcript import Chat
 
 
 @pytest.fixture
-async def process(tmp_path: Path) -> SupervisedProcess:
+async def process(tmp_path: Path) -> AsyncIterator[SupervisedProcess]:
     process = SupervisedProcess(ProcessConfig(socket=tmp_path / "p.sock", name="payments", children=payment_children()))
     await process.start()
     yield process

@@ -35,9 +35,11 @@ class GitHubPort:
         marker = f"<!-- opsbot:run={key} -->"
         await self.surface.update(place.channel, int(comment), str(body["body"]), marker)
 
-    async def answer(self, place: Place, body: Body, key: str, *, private_to: str, response_url: str) -> None:
+    async def answer(
+        self, place: Place, body: Body, key: str, *, private_to: str, response_url: str, maybe_posted: bool
+    ) -> None:
         """GitHub has no private answers: what is asked in public is answered in public."""
-        await self.post(place, body, key, maybe_posted=True)
+        await self.post(place, body, key, maybe_posted=maybe_posted)
 
     async def problems(self) -> list[str]:
         return await self.surface.problems()

@@ -33,13 +33,15 @@ class SlackPort:
     async def update(self, place: Place, remote_id: str, body: Body) -> None:
         await self.surface.update(place.channel, remote_id, SlackMessage(**body))
 
-    async def answer(self, place: Place, body: Body, key: str, *, private_to: str, response_url: str) -> None:
+    async def answer(
+        self, place: Place, body: Body, key: str, *, private_to: str, response_url: str, maybe_posted: bool
+    ) -> None:
         drawn = SlackMessage(**body)
         if private_to:
             await self.surface.private(place.channel, private_to, response_url, drawn, thread_ts=place.thread or None)
             return
         try:
-            await self.surface.post(place.channel, place.thread or None, drawn, key=key, look_first=True)
+            await self.surface.post(place.channel, place.thread or None, drawn, key=key, look_first=maybe_posted)
         except Undeliverable:
             # The bot is not in that channel; whoever asked there can still be answered.
             if not response_url:
