@@ -33,7 +33,7 @@ from bot.runs.perform import Connected, Performer
 from bot.runs.speak import Speaker
 from bot.runs.start import RunStarter
 from bot.settings import Settings
-from bot.store import InstanceLock, Store
+from bot.store import DatabaseLock, InstanceLock, Store
 from bot.surfaces.port import Surface
 from bot.web import Handle, Problems, application, serve
 
@@ -118,6 +118,10 @@ class Bot:
             lock.take()
             self._stack.callback(lock.release)
         self._stack.push_async_callback(self.store.close)
+        if not self.store.path:
+            session = DatabaseLock(self.store)
+            await session.take()
+            self._stack.push_async_callback(session.release)
         await self.store.open()
         connected = await self._connect()
         library = RunbookLibrary([connected[name].product for name in connected], list(self.settings.runbooks.paths))
@@ -226,7 +230,7 @@ class Bot:
         surface = GitHubSurface(settings, clock=self.clock, run_blocking=self.run_blocking)
         self._stack.push_async_callback(surface.close)
         if not listen:
-            return GitHubPort(surface, self.names.github)
+            return GitHubPort(surface, self.names.github, settings.api_url)
         roots = ("runs", *self.products)
         if settings.webhook_secret.get_secret_value():
             webhook = GitHubWebhook(
@@ -248,7 +252,7 @@ class Bot:
             seconds=settings.poll_seconds,
         )
         self._tasks.append(asyncio.create_task(poller.run(), name="opsbot github poller"))
-        return GitHubPort(surface, self.names.github)
+        return GitHubPort(surface, self.names.github, settings.api_url)
 
     async def _load_cursor(self, name: str) -> str:
         rows = await self.store.rows(sa.select(tables.cursors.c.value).where(tables.cursors.c.name == name))

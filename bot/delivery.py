@@ -163,7 +163,17 @@ class Delivery:
         except Undeliverable as error:
             await self._card_undeliverable(row, error)
             return
-        await self._card(row, remote_id=remote_id, version=row.run_version, drawn_at=self.clock.now(), problem="")
+        link = row.link if remote_id == row.remote_id else await self._link(surface, place, remote_id)
+        await self._card(
+            row, remote_id=remote_id, link=link, version=row.run_version, drawn_at=self.clock.now(), problem=""
+        )
+
+    async def _link(self, surface: Surface, place: Place, remote_id: str) -> str:
+        try:
+            return await surface.link(place, remote_id)
+        except (TryLater, Undeliverable) as error:  # pages then go out without it
+            log.warning("a card has no link", channel=place.channel, reason=str(error))
+            return ""
 
     async def _card_undeliverable(self, row: sa.Row[Any], error: Undeliverable) -> None:
         log.error("a card cannot be delivered", run=row.run_id, channel=row.channel, reason=str(error))

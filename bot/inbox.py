@@ -53,14 +53,16 @@ class Inbox:
         async with self.store.write() as connection:
             for incoming in batch:
                 done = await connection.execute(
-                    self.store.insert_new(tables.inbox).values(
+                    self.store.insert_new(tables.inbox)
+                    .values(
                         key=incoming.key,
                         incoming=incoming.model_dump_json(),
                         received_at=incoming.received_at,
                         handled=False,
                     )
+                    .returning(tables.inbox.c.key)
                 )
-                news.append(done.rowcount > 0)
+                news.append(done.first() is not None)
         return news
 
     async def unhandled(self, limit: int = 200) -> list[Incoming]:

@@ -88,6 +88,7 @@ cards = sa.Table(
     sa.Column("channel", sa.String(200), nullable=False),
     sa.Column("thread", sa.String(200), nullable=False),  # where the run's messages go; the card itself, mostly
     sa.Column("remote_id", sa.String(200), nullable=False, default=""),
+    sa.Column("link", sa.Text, nullable=False, default=""),  # for people
     sa.Column("version", sa.Integer, nullable=False, default=0),  # of the run that the card shows
     sa.Column("drawn_at", Instant),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
@@ -253,7 +254,7 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
 
 
 class InstanceLock:
-    """Only one process may use an SQLite database: two would both recover the same runs."""
+    """Only one process may use an SQLite file: two would both recover the same runs."""
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -277,6 +278,36 @@ class InstanceLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class DatabaseLock:
+    """The same for PostgreSQL: a session lock, which the server frees when the process is gone."""
+
+    NUMBER = 0x6F707362  # "opsb"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection: AsyncConnection | None = None
+
+    async def take(self) -> None:
+        try:
+            self._connection = await self._store.engine.connect()
+            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
+            taken = await self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(self.NUMBER)))
+        except sa.exc.SQLAlchemyError as error:
+            await self.release()
+            raise SettingsError(
+                f"database.url: {self._store.where} cannot be reached: {reason(error)}. "
+                'Example: url = "postgresql://opsbot@localhost/opsbot"'
+            ) from error
+        if not taken:
+            await self.release()
+            raise SettingsError(f"database.url: another opsbot is running on {self._store.where}. Stop it first")
+
+    async def release(self) -> None:
+        if self._connection:
+            await self._connection.close()
+            self._connection = None
 
 
 class Signal:

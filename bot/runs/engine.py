@@ -66,8 +66,11 @@ class Said:
     escalation: int = 0
 
 
-Speaker = Callable[[RunState, Post, int], list[Said]]
-"""Draws one post of a run for every place where it has to be said; ``int`` is its number within the version."""
+Speaker = Callable[[RunState, Post, int, Mapping[str, str]], list[Said]]
+"""Draws one post of a run for every place where it has to be said.
+
+``int`` is its number within the version; the mapping has the link to the run's card by surface.
+"""
 
 
 class RunEngine:
@@ -175,8 +178,12 @@ class RunEngine:
                     state=state.model_dump_json(),
                 )
             )
+            cards = await connection.execute(
+                sa.select(tables.cards.c.surface, tables.cards.c.link).where(tables.cards.c.run_id == run_id)
+            )
+            links = {row.surface: row.link for row in cards}
             for number, post in enumerate(posts):
-                for said in self.speaker(state, post, number):
+                for said in self.speaker(state, post, number, links):
                     await connection.execute(
                         self.store.insert_new(tables.outbox).values(
                             key=said.key,

@@ -24,7 +24,7 @@ class Speaker:
         self.escalation = escalation  # None: pages go where the run is
         self.name = name
 
-    def __call__(self, state: RunState, post: Post, number: int) -> list[Said]:
+    def __call__(self, state: RunState, post: Post, number: int, links: Mapping[str, str]) -> list[Said]:
         key = f"{state.plan.run_id}:{state.version}:{number}"
         said: list[Said] = []
         for place in self.places(state.plan):
@@ -32,7 +32,8 @@ class Speaker:
                 said += self._in_thread(state, post, f"{key}:{place.surface}", place)
         if post.escalation:
             for place in self._page_places(state.plan):
-                said += self._page(state, post, f"{key}:{place.surface}:{place.channel}", place)
+                link = links.get(place.surface, "")
+                said += self._page(state, post, f"{key}:{place.surface}:{place.channel}", place, link)
         return said
 
     def _in_thread(self, state: RunState, post: Post, key: str, place: Place) -> list[Said]:
@@ -50,11 +51,11 @@ class Speaker:
             places.append(plan.place)
         return places or [plan.place]
 
-    def _page(self, state: RunState, post: Post, key: str, place: Place) -> list[Said]:
+    def _page(self, state: RunState, post: Post, key: str, place: Place, link: str) -> list[Said]:
         surface = self.surfaces.get(place.surface)
         if surface is None or post.escalation is None:
             return []
-        body = surface.draw(card.page_message(state, post.escalation, in_thread=False, name=self.name))
+        body = surface.draw(card.page_message(state, post.escalation, in_thread=False, name=self.name, link=link))
         if post.kind == "page":
             return [Said(f"{key}:page", "page", place, body, post.escalation.number)]
         return [Said(f"{key}:close", "close pages", place, body, post.escalation.number)]

@@ -93,15 +93,17 @@ class RunStarter:
         """Lock the target and store the run, in the caller's transaction; or say who holds the target."""
         if plan.changes:
             taken = await connection.execute(
-                self.store.insert_new(tables.locks).values(
+                self.store.insert_new(tables.locks)
+                .values(
                     target=plan.target.key,
                     run_id=plan.run_id,
                     owner=plan.person,
                     reason=plan.reason or plan.command,
                     since=plan.started_at,
                 )
+                .returning(tables.locks.c.target)
             )
-            if taken.rowcount == 0:
+            if taken.first() is None:
                 row = (
                     await connection.execute(sa.select(tables.locks).where(tables.locks.c.target == plan.target.key))
                 ).one()

@@ -24,6 +24,7 @@ from bot.messages import (
     Input,
     Line,
     Lines,
+    Link,
     Mention,
     Message,
     Note,
@@ -344,7 +345,7 @@ def _end(state: RunState, who: str) -> Message:
 # -- pages
 
 
-def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Name = str) -> Message:
+def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Name = str, link: str = "") -> Message:
     """What wakes somebody: everything the next person needs, and one button."""
     plan, row, step = state.plan, state.plan.runbook.steps[state.current], state.steps[state.current]
     again = f" (page {page.pages})" if page.pages > 1 else ""
@@ -372,6 +373,8 @@ def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Na
     blocks.append(Fields(tuple(fields)))
     if step.evidence:
         blocks.append(CodeBlock(_tail(step.evidence, 1200), step.language))
+    if link:
+        blocks.append(Paragraph(line(Link("Open the run", link))))
     if page.next_page_at:
         blocks.append(
             Note(line("Repeats at ", When(page.next_page_at), f" until somebody acknowledges · run {plan.run_id}"))

@@ -23,6 +23,10 @@ class Surface(Protocol):
         """Post once; ``key`` tells a message that was posted already when ``maybe_posted``. Returns its id."""
         ...
 
+    async def link(self, place: Place, remote_id: str) -> str:
+        """The address of a posted message, for people."""
+        ...
+
     async def update(self, place: Place, remote_id: str, body: Body) -> None: ...
 
     async def answer(

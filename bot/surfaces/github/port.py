@@ -16,9 +16,10 @@ class GitHubPort:
 
     name = "github"
 
-    def __init__(self, surface: GitHubSurface, people: Mapping[str, str]) -> None:
+    def __init__(self, surface: GitHubSurface, people: Mapping[str, str], api_url: str) -> None:
         self.surface = surface
         self.people = people
+        self.web_url = web_url(api_url)
 
     def draw(self, message: Message) -> Body:
         return {"body": draw(message, self.people)}
@@ -29,6 +30,10 @@ class GitHubPort:
             place.channel, int(place.thread), str(body["body"]), marker, maybe_posted=maybe_posted
         )
         return f"{comment}:{key}"
+
+    async def link(self, place: Place, remote_id: str) -> str:
+        comment = remote_id.partition(":")[0]
+        return f"{self.web_url}/{place.channel}/issues/{place.thread}#issuecomment-{comment}"
 
     async def update(self, place: Place, remote_id: str, body: Body) -> None:
         comment, _, key = remote_id.partition(":")
@@ -43,3 +48,8 @@ class GitHubPort:
 
     async def problems(self) -> list[str]:
         return await self.surface.problems()
+
+
+def web_url(api_url: str) -> str:
+    """Where people read what the API at ``api_url`` serves; on GitHub Enterprise Server that is the same host."""
+    return api_url.rstrip("/").replace("://api.github.com", "://github.com").removesuffix("/api/v3")

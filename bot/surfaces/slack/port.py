@@ -30,6 +30,9 @@ class SlackPort:
             place.channel, place.thread or None, SlackMessage(**body), key=key, look_first=maybe_posted
         )
 
+    async def link(self, place: Place, remote_id: str) -> str:
+        return await self.surface.permalink(place.channel, remote_id)
+
     async def update(self, place: Place, remote_id: str, body: Body) -> None:
         await self.surface.update(place.channel, remote_id, SlackMessage(**body))
 
