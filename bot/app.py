@@ -125,6 +125,8 @@ class Bot:
         await self.store.open()
         connected = await self._connect()
         library = RunbookLibrary([connected[name].product for name in connected], list(self.settings.runbooks.paths))
+        for problem in library.problems:
+            log.error("a runbook is left out", problem=str(problem))
         surfaces = await self._surfaces()
         performer = Performer(self.store, self.clock, connected)
         slack = self.settings.slack
@@ -208,7 +210,10 @@ class Bot:
         )
         self._stack.push_async_callback(receiver.close)
         if not listen:
-            pass
+            self._checks.append(("Slack's channel", partial(surface.channel_problems, settings.channel)))
+            if settings.mode == "socket":
+                token = settings.app_token.get_secret_value()
+                self._checks.append(("Slack's socket", partial(surface.connection_problems, token)))
         elif settings.mode == "socket":
             socket = SlackSocket(receiver, surface, settings.app_token.get_secret_value())
             await socket.start()

@@ -1,8 +1,11 @@
-"""``opsbot run --config opsbot.toml``, ``opsbot demo``, ``doctor``, ``runbook check``, ``commands``."""
+"""``opsbot run --config opsbot.toml``, ``opsbot demo``, ``doctor``, ``alive``, ``runbook check``, ``commands``."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import ipaddress
 import os
 import signal
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from bot import __version__, logs
 from bot.errors import SettingsError, UserError
@@ -49,7 +53,16 @@ def run(*, config: Config = Path("opsbot.toml"), log: Literal["DEBUG", "INFO", "
 def demo(
     *,
     folder: Annotated[Path, Parameter(help="Everything the demo writes stands here.")] = Path("demo-data"),
-    port: Annotated[int, Parameter(help="Where the page is; another one is taken when it is in use.")] = 8080,
+    port: Annotated[
+        int,
+        Parameter(
+            help="Where the page is; another one is taken when it is in use.", validator=Number(gte=0, lte=65535)
+        ),
+    ] = 8080,
+    restart_seconds: Annotated[
+        int,
+        Parameter(help="How long a restart may take until @scotlaclair is paged.", validator=Number(gte=5, lte=3600)),
+    ] = 60,
 ) -> int:
     """Try it without accounts: a local stand-in for Slack in the browser, a supervised process, SOMAS projects."""
     from bot.demo.world import World
@@ -57,12 +70,8 @@ def demo(
     logs.configure("WARNING")
 
     async def work() -> int:
-        world = World(folder, port, lambda said: print(said, flush=True))
-        await world.start()
-        print(world.welcome(), flush=True)
-        await _until_signal()
-        print("\nStopping…", flush=True)
-        await world.stop()
+        world = World(folder, port, lambda said: print(said, flush=True), restart_seconds=restart_seconds)
+        await world.serve()
         return 0
 
     return _carefully(work)
@@ -72,6 +81,8 @@ def demo(
 def doctor(*, config: Config = Path("opsbot.toml")) -> int:
     """Check the configuration and everything it points to, and say what is wrong."""
     from bot.app import Bot, installed_products
+    from bot.runbooks.library import RunbookLibrary
+    from bot.runbooks.lint import check as lint
     from bot.settings import read
 
     logs.configure("ERROR")
@@ -81,6 +92,8 @@ def doctor(*, config: Config = Path("opsbot.toml")) -> int:
         settings = read(config, os.environ, products)
         print(f"✓ {config} is complete")
         found = await Bot(settings, products).examine()
+        report = lint(RunbookLibrary(products, settings.runbooks.paths), products)
+        found.append(("the runbooks", [str(problem) for problem in report.errors]))
         for name, problems in found:
             for problem in problems:
                 print(f"✗ {name}: {problem}")
@@ -89,6 +102,35 @@ def doctor(*, config: Config = Path("opsbot.toml")) -> int:
         return 1 if any(problems for _, problems in found) else 0
 
     return _carefully(work)
+
+
+@app.command
+def alive(*, config: Config = Path("opsbot.toml")) -> int:
+    """Ask the bot that runs here with this configuration whether it is alive; exit code 1 when it is not."""
+    from bot.settings import read_server
+
+    try:
+        server = read_server(config, os.environ)
+    except SettingsError as error:
+        print(f"opsbot: {error}", file=sys.stderr)
+        return 2
+    host = server.host
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
+    connection = http.client.HTTPConnection(host, server.port, timeout=2)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        print(f"opsbot: {host}:{server.port} does not answer: {error}", file=sys.stderr)
+        return 1
+    finally:
+        connection.close()
+    if status != http.client.OK:
+        print(f"opsbot: {host}:{server.port} answers {status}; that is not the bot", file=sys.stderr)
+        return 1
+    return 0
 
 
 @runbook.command
@@ -162,5 +204,9 @@ def _carefully(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
 
 def main() -> None:
     """The console script."""
-    result = app()
+    try:
+        result = app()
+    except (SettingsError, UserError) as error:
+        print(f"opsbot: {error}", file=sys.stderr)
+        result = 2
     sys.exit(result if isinstance(result, int) else 0)

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 import structlog
 
 from bot import store as tables
-from bot.clock import Clock
+from bot.clock import Clock, Signal, first_of
 from bot.incoming import Place
 from bot.runs.model import RunState
-from bot.store import Signal, Store, dumps
+from bot.store import Store, dumps
 from bot.surfaces import card
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.port import Body, Surface
@@ -31,6 +31,7 @@ REDRAW_AFTER = timedelta(seconds=15)  # the time left on the card of a run that 
 GIVE_UP_ANSWERS_AFTER = timedelta(minutes=30)  # Slack's response_url is good for as long
 RETRY_UNDELIVERABLE_AFTER = 60.0
 MOST_ATTEMPTS_OF_ANSWERS = 8
+MOST_AT_ONCE = 20  # of one channel, then it is looked whether something more urgent has come
 
 
 class Delivery:
@@ -73,18 +74,13 @@ class Delivery:
                         self._lanes[lane] = asyncio.create_task(self._serve(lane), name=f"opsbot lane {lane}")
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 log.error("the outbox cannot be read", reason=tables.reason(error))
+            except Exception:
+                log.exception("the outbox cannot be read")
             await self._wait()
 
     async def _wait(self) -> None:
         """Until there is news, a retry is due or a card wants its time redrawn."""
-        sleeping = asyncio.ensure_future(self.clock.sleep(1.0))
-        changing = asyncio.ensure_future(self.changed.wait(2.0))
-        try:
-            await asyncio.wait((sleeping, changing), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sleeping, changing):
-                task.cancel()
-            await asyncio.gather(sleeping, changing, return_exceptions=True)
+        await first_of(self.clock.sleep(1.0), self.changed.wait(2.0))
 
     def _due(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.or_(table.c.next_try_at.is_(None), table.c.next_try_at <= self.clock.now())
@@ -118,7 +114,10 @@ class Delivery:
         return {(row.surface, row.channel) for row in (*cards, *waiting) if row.surface in self.surfaces}
 
     async def _serve(self, lane: tuple[str, str]) -> None:
-        """Deliver what one channel is waiting for: cards first, because threads hang on them."""
+        """Deliver what one channel is waiting for: cards first, because threads hang on them; answers last.
+
+        Anybody can ask for answers, as many as they like: no page waits behind them.
+        """
         try:
             surface, channel = lane
             for row in await self.store.rows(
@@ -133,8 +132,8 @@ class Delivery:
                     tables.outbox.c.channel == channel,
                     self._due(tables.outbox),
                 )
-                .order_by(tables.outbox.c.number)
-                .limit(100)
+                .order_by(tables.outbox.c.kind.in_(("answer", "private")), tables.outbox.c.number)
+                .limit(MOST_AT_ONCE)
             ):
                 if not await self._deliver(self.surfaces[surface], row):
                     break  # later ones must not overtake it
@@ -284,6 +283,8 @@ class Delivery:
                 await self._row(page, status="given up", problem="acknowledged before it was sent")
             elif page.remote_id:
                 place = Place(surface=page.surface, channel=page.channel, thread=page.thread)
+                if page.kind == "thread":  # it went where the card is
+                    place = await self._thread(page) or place
                 try:
                     await surface.update(place, page.remote_id, body)
                 except Undeliverable as error:

@@ -31,7 +31,7 @@ from bot.runs.commands import RunDesk, runs
 from bot.runs.engine import RunEngine
 from bot.runs.perform import Connected, Performer
 from bot.runs.start import RunStarter
-from bot.surfaces.card import plain_step
+from bot.surfaces.card import EVIDENCE_IN_THREAD, excerpt, plain_step
 from bot.surfaces.port import Surface
 from bot.words import duration
 
@@ -87,30 +87,37 @@ class Dispatcher:
     async def _run(self) -> None:
         while True:
             try:
+                self._people = {person: task for person, task in self._people.items() if not task.done()}
                 by_person: dict[str, list[Incoming]] = {}
-                for incoming in await self.inbox.unhandled():
+                for incoming in await self.inbox.unhandled(besides=tuple(self._people)):
                     by_person.setdefault(str(incoming.actor), []).append(incoming)
                 for person, commands in by_person.items():
-                    busy = self._people.get(person)
-                    if busy is None or busy.done():
-                        self._people[person] = asyncio.create_task(self._handle_all(commands), name=f"opsbot {person}")
+                    self._people[person] = asyncio.create_task(self._handle_all(commands), name=f"opsbot {person}")
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 log.error("the inbox cannot be read", reason=tables.reason(error))
+            except Exception:
+                log.exception("the inbox cannot be read")
             await self.inbox.arrived.wait(2.0)
 
     async def _handle_all(self, commands: list[Incoming]) -> None:
         for incoming in commands:
             try:
-                await self.handle(incoming)
+                if await self.inbox.is_waiting(incoming.key):  # it was read before an earlier task dealt with it
+                    await self.handle(incoming)
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 log.error("a command has to wait", key=incoming.key, reason=tables.reason(error))
                 return  # it stays in the inbox
+            except Exception:
+                log.exception("a command cannot be handled", key=incoming.key)
+                return  # tried again, but not at once and for ever
         self.inbox.arrived.set()  # there may be more of this person's
 
     async def handle(self, incoming: Incoming) -> None:
         """Do what was asked, and store what came of it."""
         try:
             reply = await self._reply(incoming)
+            if isinstance(reply, StartRun):
+                reply = await (self._dry_run if reply.dry_run else self._start)(reply, incoming)
         except UserError as error:
             reply = Answer(help.error_message(error), private=True)
         except (sa.exc.SQLAlchemyError, OSError):
@@ -122,10 +129,6 @@ class Dispatcher:
                 message(f"Something went wrong inside opsbot, and nothing was started. The log has it under {number}."),
                 private=True,
             )
-        if isinstance(reply, StartRun) and not reply.dry_run:
-            reply = await self._start(reply, incoming)
-        elif isinstance(reply, StartRun):
-            reply = await self._dry_run(reply, incoming)
         async with self.engine.store.write() as connection:
             if reply is not None:
                 await self._say(connection, incoming, reply)
@@ -167,6 +170,7 @@ class Dispatcher:
         return grammar.mention_line(said, self.groups, self.unconfigured)
 
     async def _run_of_thread(self, incoming: Incoming) -> str:
+        """The run whose card, or whose page, the thread hangs on; empty when it is another thread."""
         place = incoming.place
         if not place.thread:
             return ""
@@ -181,6 +185,18 @@ class Dispatcher:
             .order_by(cards.c.run_id.desc())
             .limit(1)
         )
+        if not rows:
+            outbox = tables.outbox
+            rows = await self.engine.store.rows(
+                sa.select(outbox.c.run_id)
+                .where(
+                    outbox.c.kind == "page",
+                    outbox.c.surface == place.surface,
+                    outbox.c.channel == place.channel,
+                    outbox.c.remote_id == place.thread,
+                )
+                .limit(1)
+            )
         return rows[0].run_id if rows else ""
 
     # -- effects
@@ -204,7 +220,10 @@ class Dispatcher:
                     private=True,
                 )
             await self._handled(connection, incoming)
-        await self.engine.start(plan.run_id)
+        try:
+            await self.engine.start(plan.run_id)
+        except Exception:  # it is stored, so the engine's sweep begins it as soon as that is possible
+            log.exception("a run begins later", run=plan.run_id)
         self.engine.changed.set()
         return None
 
@@ -228,7 +247,7 @@ class Dispatcher:
                     if preview:
                         blocks.append(Paragraph(line(preview.summary)))
                         if preview.detail:
-                            blocks.append(CodeBlock(preview.detail[:2500], preview.language))
+                            blocks.append(CodeBlock(excerpt(preview.detail, EVIDENCE_IN_THREAD), preview.language))
         except UserError as error:
             return Answer(help.error_message(error), private=True)
         return Answer(Message(f"Dry run: {plan.runbook.title}", tuple(blocks)), private=True)

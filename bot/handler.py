@@ -8,12 +8,12 @@ in the functions of its actions and in ``observe``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,6 +21,8 @@ from bot.clock import Clock
 
 if TYPE_CHECKING:
     from bot.commands.registry import CommandGroup
+    from bot.runbooks.claims import Claim
+    from bot.runbooks.verify import Finding
 
 T = TypeVar("T")
 
@@ -162,6 +164,21 @@ class Handler(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class FindsTargets(Protocol):
+    """A handler whose names are not all of one kind, or are unique in something only: it tells which target is meant.
+
+    Without it ``/runs start`` takes the name as it was typed, after a look into the inventory.
+    """
+
+    async def find_target(self, kind: str, name: str, scope: str) -> Target:
+        """The target that ``name`` means; ``scope`` is "" when the person did not say it.
+
+        Raises ``UserError`` for what can never be a name and for one that could mean several targets.
+        """
+        ...
+
+
 class BlockingRunner(Protocol):
     """Runs a blocking call in the bot's own bounded thread pool (never the engine's, never the event loop)."""
 
@@ -184,6 +201,19 @@ class ProductSettings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """How a product helps ``runbook verify``; both functions only read, and raise ``Unavailable`` when they cannot.
+
+    ``targets``: a few existing targets of a kind to look at, the most telling first; for the kind "" those that most
+    of its runbooks work on. ``check``: what is really there for each claim that the product knows about; claims that
+    it knows nothing about, and claims that are right, give no finding.
+    """
+
+    targets: Callable[[Any, str], Awaitable[Sequence[Target]]]  # the first argument is the Handler
+    check: Callable[[Any, Sequence[Claim]], Awaitable[Sequence[Finding]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """The entry point ``opsbot.handlers``: what is known of a product before it is configured."""
 
@@ -198,3 +228,4 @@ class Product:
     facts: tuple[FactDefinition, ...] = ()
     actions: tuple[Action, ...] = ()
     phrases: Mapping[str, str] = field(default_factory=dict)  # "Process running" -> 'process.running == true'
+    verification: Verification | None = None  # without it: actions and facts alone are verified

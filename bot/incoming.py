@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 Surface = Literal["slack", "github"]
 
@@ -41,8 +41,13 @@ class Incoming(BaseModel):
     key: str  # slack:<trigger or action or event id>, github:<comment id>:<line>
     actor: Actor
     place: Place
-    text: str  # "/somas restart project-42"
+    text: str  # "/somas restart project-42"; halves of a surrogate pair, which JSON can hold, are replaced
     received_at: datetime
     response_url: str = ""  # Slack: where a private answer goes
     trigger_id: str = ""  # Slack: for modals
     comment_id: int = 0  # GitHub: to react to
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _storable(cls, text: object) -> object:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(text, str) else text

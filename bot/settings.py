@@ -8,7 +8,9 @@ Every key can be set as ``OPSBOT_SECTION__KEY`` too. Secrets come from the envir
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -17,6 +19,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from bot.errors import SettingsError
 from bot.handler import Product, ProductSettings
@@ -55,10 +58,19 @@ class DatabaseSettings(Section):
 class SlackSettings(Section):
     mode: Literal["http", "socket"] = Field("http", examples=["http"])
     api_url: str = Field("https://slack.com/api/", examples=["https://slack.com/api/"])
-    channel: str = Field(examples=["C0OPS"], pattern=r"^[CGD][A-Z0-9]+$")
+    channel: str = Field(examples=["C0OPS"])
     bot_token: SecretStr = SecretStr("")
     signing_secret: SecretStr = SecretStr("")
     app_token: SecretStr = SecretStr("")
+
+    @field_validator("channel")
+    @classmethod
+    def _is_an_id(cls, channel: str) -> str:
+        if not re.fullmatch("[CGD][A-Z0-9]+", channel):
+            raise ValueError(
+                "must be the channel's id, not its name; Slack shows it at the end of the channel's details"
+            )
+        return channel
 
     @field_validator("api_url")
     @classmethod
@@ -153,24 +165,38 @@ def read(path: Path | None, environment: Mapping[str, str], products: Iterable[P
     Raises ``SettingsError`` with one text that names every wrong key, its problem and an example.
     """
     products = tuple(products)
-    document: dict[str, Any] = {}
-    if path is not None:
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise SettingsError(f"There is no file {path}. Give one with --config opsbot.toml") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} is not valid TOML: {error}") from None
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    document = {} if path is None else _document(path)
     for section, keys in SECRETS.items():
         for key, variable in keys.items():
-            if key in document.get(section, {}):
+            if isinstance(document.get(section), dict) and key in document[section]:
                 raise SettingsError(
                     f"{section}.{key}: secrets come from the environment only, so that they do not end up in a "
                     f"repository. Remove it from {path} and set {variable}"
                 )
     return _validated(document, environment, products)
+
+
+def read_server(path: Path, environment: Mapping[str, str]) -> ServerSettings:
+    """Where the bot with this configuration listens; nothing else in it is judged. Raises ``SettingsError``."""
+    section = _document(path).get("server", {})
+    given = {key: environment.get(f"OPSBOT_SERVER__{key.upper()}") for key in ServerSettings.model_fields}
+    try:
+        if isinstance(section, dict):
+            section = section | {key: value for key, value in given.items() if value is not None}
+        return ServerSettings.model_validate(section)
+    except ValidationError as error:
+        raise SettingsError(f"server: {error.errors(include_url=False)[0]['msg']}") from None
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"There is no file {path}. Give one with --config opsbot.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _validated(document: dict[str, Any], environment: Mapping[str, str], products: tuple[Product, ...]) -> Settings:
@@ -189,14 +215,24 @@ def _validated(document: dict[str, Any], environment: Mapping[str, str], product
             return env_settings, init_settings
 
     tree = cast(type[Settings], create_model("Settings", __base__=Sources, **fields))
-    saved = dict(os.environ)
+    sections = tree.model_fields.keys() - {"products"}
+    unknown = [f"{name}: {_no_section(name, sections)}" for name in document if name == "products"]
+    for variable in environment:
+        section = variable.upper().removeprefix("OPSBOT_").partition("__")[0].lower()
+        if variable.upper().startswith("OPSBOT_") and "__" in variable and section not in sections:
+            unknown.append(f"{variable}: {_no_section(section, sections)}")
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    saved, given = dict(os.environ), dict(environment)  # copies: what is given may be os.environ itself
     # pydantic-settings reads os.environ; ours is an argument, so that a test can give another one.
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(given)
     try:
         settings = tree(**document)
     except ValidationError as error:
         raise SettingsError(_explain(error, tree, products)) from None
+    except UnreadableVariable:
+        raise SettingsError(_unreadable(given, tree)) from None
     finally:
         os.environ.clear()
         os.environ.update(saved)
@@ -261,32 +297,84 @@ def _explain(error: ValidationError, tree: type[BaseModel], products: tuple[Prod
         key = ".".join(path)
         example = _example(path, tree)
         match problem["type"]:
+            case "missing" if path == ("escalation",):
+                lines.append('escalation: is missing. Example:\n[escalation]\ncontact = "scotlaclair"')
+                continue
             case "missing":
                 text = "is missing"
+            case "model_type" | "dict_type":
+                lines.append(f"{key}: must be a section. Example: [{key}]")
+                continue
             case "extra_forbidden":
-                nearest = difflib.get_close_matches(path[-1], _siblings(path, tree), n=1, cutoff=0.6)
-                text = "is not a known key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
-                if len(path) == 1 and not nearest:
-                    text += f". Sections: {', '.join(sorted(tree.model_fields.keys() - {'products'}))}"
+                if len(path) == 1:
+                    text = _no_section(path[0], tree.model_fields.keys() - {"products"})
+                else:
+                    nearest = difflib.get_close_matches(path[-1], _siblings(path, tree), n=1, cutoff=0.6)
+                    text = "is not a known key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
             case _:
                 given = problem.get("input")
-                shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-                text = problem["msg"].removeprefix("Value error, ") + shown
-        lines.append(f"{key}: {text}" + (f". Example: {example}" if example else ""))
+                secret = isinstance(given, str) and "@" in given and "://" in given  # user:password@host
+                shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) and not secret else ""
+                text = _in_words(problem["msg"], problem["type"]) + shown
         setup = {product.name: product.setup for product in products}.get(path[0])
         if setup and problem["type"] == "missing":
-            lines[-1] += f". Example:\n{setup}"
+            lines.append(f"{key}: {text}. Example:\n{setup.rstrip()}")
+        else:
+            lines.append(f"{key}: {text}" + (f". Example: {example}" if example else ""))
     return "\n".join(dict.fromkeys(lines))
 
 
+def _in_words(problem: str, kind: str) -> str:
+    """Pydantic's words for people who write TOML."""
+    known = {
+        "int_parsing": "must be a whole number",
+        "int_type": "must be a whole number",
+        "tuple_type": "must be a list",
+        "string_type": "must be a text in quotes",
+        "string_pattern_mismatch": "does not have the right form",
+        "time_delta_parsing": "must be an ISO 8601 duration",
+    }
+    return known.get(kind) or problem.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+
+
+def _no_section(name: str, sections: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, list(sections), n=1, cutoff=0.6)
+    if nearest:
+        return f"is not a known key; did you mean {nearest[0]!r}?"
+    return f"is not a known key. Sections: {', '.join(sorted(sections))}"
+
+
+def _unreadable(environment: Mapping[str, str], tree: type[BaseModel]) -> str:
+    """Lists and whole sections are JSON in the environment; which variable is not?"""
+    lines = []
+    for variable, text in environment.items():
+        path = tuple(variable.upper().removeprefix("OPSBOT_").lower().split("__"))
+        if not variable.upper().startswith("OPSBOT_") or path[0] not in tree.model_fields:
+            continue
+        try:
+            json.loads(text)
+        except ValueError:
+            parent = _model_at(path[:-1], tree)
+            field = parent.model_fields.get(path[-1]) if parent else None
+            if field and field.examples and isinstance(field.examples[0], str | int):
+                continue  # it need not be JSON
+            example = f". Example: {variable}='{json.dumps(field.examples[0])}'" if field and field.examples else ""
+            lines.append(f"{variable}: a list or a section must be JSON in the environment (it is {text!r}){example}")
+    return "\n".join(lines) or "A variable that begins with OPSBOT_ holds something that is not JSON"
+
+
 def _model_at(path: tuple[str, ...], tree: type[BaseModel]) -> type[BaseModel] | None:
+    """The model of a section; in a section of named tables (``people``) the next part of the path is a name."""
     model: type[BaseModel] | None = tree
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if model is None or part not in model.model_fields:
             return None
         annotation = model.model_fields[part].annotation
         candidates = getattr(annotation, "__args__", (annotation,))
         model = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if getattr(annotation, "__origin__", None) is dict:
+            next(parts, None)
     return model
 
 

@@ -7,7 +7,6 @@ actions were begun. Everything that belongs together is written in one transacti
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import stat
@@ -247,6 +246,8 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            return  # a reader takes no lock, and reads on when nothing can be written
         # A transaction that starts as a reader and then writes can fail at once with "database is locked".
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -270,7 +271,7 @@ class InstanceLock:
             os.close(descriptor)
             raise SettingsError(
                 f"database.url: another opsbot is running on {self._path.with_suffix('')}. "
-                "Stop it first; several bots together need PostgreSQL"
+                "Stop it first: one bot at a time works on a database"
             ) from None
         self._descriptor = descriptor
 
@@ -308,25 +309,6 @@ class DatabaseLock:
         if self._connection:
             await self._connection.close()
             self._connection = None
-
-
-class Signal:
-    """Wakes whoever waits for news from the database in this process."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Until somebody calls ``set``, at most ``seconds`` of real time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            pass
-        self._event.clear()
 
 
 def dumps(value: Any) -> str:

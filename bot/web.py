@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import sqlalchemy as sa
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from bot.metrics import Metrics
+from bot.store import reason
 
 log = structlog.get_logger("opsbot.web")
 
 LARGEST_BODY = 1024 * 1024  # bytes
 READY_TIMEOUT = 5.0  # seconds for all checks together
+REQUEST_TIMEOUT = 20.0  # seconds; Slack waits for 3, GitHub for 10
+IDLE_TIMEOUT = 75.0  # seconds that a connection may say nothing, also at its start
+LINGER_TIMEOUT = 2.0  # seconds for the rest of a body that nobody wants
 
 PATHS = {"slack": "/slack/events", "github": "/github/webhook"}
 
@@ -37,16 +42,23 @@ def application(
     async def alive(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
+    looking: list[asyncio.Task[list[str]]] = []
+
     async def ready(_: web.Request) -> web.Response:
-        problems = await _all_problems(checks)
+        if not looking or looking[0].done():  # however many ask at once, the systems behind are asked once
+            looking[:] = [asyncio.create_task(_all_problems(checks), name="opsbot readiness")]
+        problems = await asyncio.shield(looking[0])
         status = "ready" if not problems else "not ready"
         return web.json_response({"status": status, "problems": problems}, status=200 if not problems else 503)
 
     async def counts(_: web.Request) -> web.Response:
-        await metrics.refresh()
+        try:
+            await metrics.refresh()
+        except (sa.exc.SQLAlchemyError, OSError) as error:  # what was counted in memory is still worth reading
+            log.error("the gauges cannot be read", reason=reason(error))
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application(client_max_size=LARGEST_BODY)
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_in_time])
     app.router.add_get("/healthz", alive)
     app.router.add_get("/readyz", ready)
     app.router.add_get("/metrics", counts)
@@ -54,6 +66,16 @@ def application(
         if name in routes:
             app.router.add_post(path, routes[name])
     return app
+
+
+@web.middleware
+async def _in_time(request: web.Request, handler: Handle) -> web.StreamResponse:
+    """A body that never ends keeps no connection open: nobody has shown a signature before it was read."""
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT):
+            return await handler(request)
+    except TimeoutError:
+        return web.Response(status=408, text="the request took too long\n", headers={"Connection": "close"})
 
 
 async def _all_problems(checks: Sequence[tuple[str, Problems]]) -> list[str]:
@@ -73,7 +95,9 @@ async def _all_problems(checks: Sequence[tuple[str, Problems]]) -> list[str]:
 
 async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
     """Listen; returns the runner and the port (of use when ``port`` is 0). Raises ``OSError`` when it is taken."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_TIMEOUT, lingering_time=LINGER_TIMEOUT
+    )
     await runner.setup()
     site = web.TCPSite(runner, host, port)
     try:

@@ -8,7 +8,7 @@ from datetime import timedelta
 def duration(span: timedelta) -> str:
     """``2 min 30 s``, ``1 h 5 min``, ``3 days 4 h``: the two largest units, rounded down; never negative."""
     if span < timedelta(seconds=1):
-        return "under 1 s"
+        return "less than 1 s"
     seconds = int(span.total_seconds())
     days, rest = divmod(seconds, 86400)
     hours, rest = divmod(rest, 3600)

@@ -1,63 +1,94 @@
-"""Chat transcripts: a whole bot and a local Slack over real HTTP, with the time in the test's hands.
+"""Chat transcripts: a whole bot, a local Slack and a local GitHub over real HTTP, the time in the test's hands.
 
-``chat.types("alice", "/supervisor quarantine worker-3")`` is a slash command, ``chat.reads("ops")`` what people see.
-Whatever nobody has read when the test ends fails it.
+``chat.types("alice", "/supervisor quarantine worker-3")`` is a slash command, ``chat.sees("Done")`` what people read,
+``chat.passes(minutes=8)`` what nobody does. Whatever the bot has said and nobody has read when the test ends fails it,
+and so does whatever it could not say.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import sqlalchemy as sa
+
+from bot import store as tables
 from bot.app import Bot, installed_products
 from bot.clock import ManualClock
 from bot.commands.generated import SCOPES
-from bot.demo.slack import LocalMessage, LocalSlack
+from bot.demo.github import LocalGitHub
+from bot.demo.slack import LocalMessage, LocalSlack, LocalView
 from bot.runs.model import RunState
 from bot.settings import read
 
 T = TypeVar("T")
 
 PEOPLE = {"alice": "U0ALICE", "bob": "U0BOB", "scotlaclair": "U0SCOT", "carol": "U0CAROL"}
-CHANNELS = {"ops": "C0OPS", "dev": "C0DEV", "secret": "C0SECRET"}
+CHANNELS = {"ops": "C0OPS", "dev": "C0DEV", "secret": "C0SECRET"}  # the bot is not in #secret
+RUN_ID = re.compile(r"\brun ([0-9A-Z]{26})\b")
+PATIENCE = 30.0  # real seconds; only a test that fails waits for so long
 
-SETTINGS = """
+ALWAYS = """
 [server]
 port = 0
 [database]
 url = "sqlite:///{folder}/opsbot.db"
-[slack]
-channel = "C0OPS"
-api_url = "{api_url}"
 [escalation]
 contact = "scotlaclair"
 [people.scotlaclair]
 slack = "U0SCOT"
+github = "scotlaclair"
 [people.alice]
 slack = "U0ALICE"
+github = "alice"
 [people.bob]
 slack = "U0BOB"
+"""
+ACCESS = """
 [access]
-admins = ["slack:U0SCOT"]
-operators = ["slack:U0ALICE", "slack:U0BOB"]
+admins = ["slack:U0SCOT", "github:scotlaclair"]
+operators = ["slack:U0ALICE", "slack:U0BOB", "github:alice"]
 viewers = ["*"]
 """
+SLACK = """
+[slack]
+channel = "C0OPS"
+api_url = "{slack_url}"
+"""
+GITHUB = """
+[github]
+api_url = "{github_url}"
+repository = "acme/somas"
+poll_seconds = 60
+"""
+SETTINGS = ALWAYS + ACCESS + SLACK
+ON_GITHUB_TOO = SETTINGS + GITHUB
+ON_GITHUB_ALONE = ALWAYS + ACCESS + GITHUB
 
 
 class Chat:
-    """A conversation under test."""
+    """A conversation under test. ``products`` are further sections of opsbot.toml."""
 
     def __init__(
-        self, folder: Path, products: str = "", *, settings: str = SETTINGS, clock: ManualClock | None = None
+        self,
+        folder: Path,
+        products: str = "",
+        *,
+        settings: str = SETTINGS,
+        clock: ManualClock | None = None,
     ) -> None:
         self.folder = folder
         self.clock = clock or ManualClock()
-        self._products = products
         self._settings = settings
+        self._products = products
         self._secret = secrets.token_hex(16)
         self._stack = AsyncExitStack()
         self.slack = LocalSlack(
@@ -67,36 +98,52 @@ class Chat:
             scopes=SCOPES,
             request_time=lambda: self.clock.now().timestamp(),
         )
+        self.github = LocalGitHub("acme/somas", clock=self.clock)
         self.bot: Bot | None = None
 
     async def __aenter__(self) -> Chat:
         await self.slack.start()
         self._stack.push_async_callback(self.slack.stop)
+        await self._stack.enter_async_context(self.github)
         for name, identity in PEOPLE.items():
             self.slack.add_person(identity, name)
         members = [*PEOPLE.values(), "U0OPSBOT"]
         self.slack.add_channel("C0OPS", "ops", members=members)
         self.slack.add_channel("C0DEV", "dev", members=members)
         self.slack.add_channel("C0SECRET", "secret", members=list(PEOPLE.values()))
+        self.github.issue("Webhook relay", number=42)
         await self.start_bot()
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
-        await self.stop_bot()
-        await self._stack.aclose()
-        if kind is None:
-            unread = self.slack.unread()
-            assert not unread, f"nobody read: {[message.text for message in unread]}\n\n{self.slack.transcript()}"
+        try:
+            if kind is None:
+                await self.rests()
+                assert not await self._unsaid(), f"could not be said: {await self._unsaid()}\n\n{self.transcript()}"
+                unread = [message.text for message in self.slack.unread()] + self.github.unread()
+                assert not unread, f"nobody read: {unread}\n\n{self.transcript()}"
+        finally:
+            await self.stop_bot()
+            await self._stack.aclose()
 
     async def start_bot(self) -> None:
         path = self.folder / "opsbot.toml"
-        path.write_text(self._settings.format(folder=self.folder, api_url=self.slack.api_url) + self._products)
-        environment = {"SLACK_BOT_TOKEN": "xoxb-test", "SLACK_SIGNING_SECRET": self._secret}
+        urls = {"slack_url": self.slack.api_url, "github_url": self.github.api_url}
+        path.write_text(self._settings.format(folder=self.folder, **urls) + self._products)
+        environment = {
+            "SLACK_BOT_TOKEN": "xoxb-test",
+            "SLACK_SIGNING_SECRET": self._secret,
+            "GITHUB_TOKEN": self.github.token,
+            "GITHUB_WEBHOOK_SECRET": self._secret,
+        }
         products = installed_products()
         settings = read(path, environment, products)
         self.bot = Bot(settings, products, clock=self.clock, engine_poll_seconds=0.02)
         await self.bot.start()
-        self.slack.deliver_to(f"http://127.0.0.1:{self.bot.port}/slack/events")
+        address = f"http://127.0.0.1:{self.bot.port}"
+        self.slack.deliver_to(f"{address}/slack/events")
+        self.github.deliveries.hooks.clear()
+        self.github.add_hook(f"{address}/github/webhook", self._secret)
 
     async def stop_bot(self) -> None:
         if self.bot:
@@ -106,62 +153,182 @@ class Chat:
     # -- what people do
 
     async def types(self, who: str, command: str, channel: str = "ops") -> None:
+        """A slash command."""
         answer = await self.slack.slash(PEOPLE[who], CHANNELS[channel], command)
-        assert answer.status == 200, answer
+        assert answer.status == 200 and not answer.failure, answer
 
     async def says(self, who: str, text: str, channel: str = "ops", thread: LocalMessage | None = None) -> None:
-        said = text.replace("@opsbot", "<@U0OPSBOT>")
-        await self.slack.say(PEOPLE[who], CHANNELS[channel], said, thread_ts=thread.ts if thread else None)
+        """A message, in a thread if there is one; ``@opsbot`` reaches the bot."""
+        where = thread.channel if thread else CHANNELS[channel]
+        await self.slack.say(PEOPLE[who], where, text, thread_ts=(thread.thread_ts or thread.ts) if thread else None)
 
-    async def presses(self, who: str, label: str, message: LocalMessage, channel: str = "ops") -> None:
-        await self.slack.press(PEOPLE[who], CHANNELS[channel], message.ts, label=label)
+    async def presses(self, who: str, label: str, message: LocalMessage) -> None:
+        """A button, as soon as the message has it."""
+        await self.until(lambda: label in message.labels, f"a button {label!r}")
+        pressed = await self.slack.press(PEOPLE[who], message.channel, message.ts, label=label)
+        assert pressed.ok, pressed
 
-    # -- what people see
+    async def opens(self, who: str, label: str, message: LocalMessage) -> LocalView:
+        """Press a button that asks something first."""
+        await self.presses(who, label, message)
+        views = await self.until(lambda: self.slack.open_views(PEOPLE[who]), "a form", passing=0)
+        return views[-1]
 
-    async def sees(self, wanted: str, channel: str = "ops", thread: LocalMessage | None = None) -> LocalMessage:
-        """Wait until a message with this text is there, moving the clock on when nothing happens."""
+    async def sends(self, who: str, view: LocalView, answers: Mapping[str, str]) -> None:
+        """Fill in the form, by the labels of its fields, and send it."""
+        sent = await self.slack.submit(PEOPLE[who], view.id, answers)
+        assert sent.ok, sent
+
+    async def comments(self, who: str, text: str, issue: int = 42) -> int:
+        """A comment on the GitHub issue; its id."""
+        comment = self.github.comment(who, issue, text)
+        await self.github.settled()
+        return comment
+
+    async def passes(self, **span: float) -> None:
+        """Time goes by: ``passes(minutes=8)``. What is under way comes to rest first."""
+        await self.rests()
+        await self.clock.advance(timedelta(**span).total_seconds())
+
+    # -- what people see; whatever is found is read
+
+    async def sees(self, *wanted: str, channel: str = "ops", thread: LocalMessage | None = None) -> LocalMessage:
+        """Wait for a message with these texts that nobody has read yet; in a thread, for an answer in it."""
 
         def look() -> LocalMessage | None:
-            messages = self.slack.messages(CHANNELS[channel], thread.ts if thread else None, peek=True)
-            return next((message for message in messages if wanted in message.shown), None)
+            where = thread.channel if thread else CHANNELS[channel]
+            found = self.slack.messages(where, thread.ts if thread else None, peek=True)
+            news = [one for one in found if one is not thread and one.user == "U0OPSBOT" and not one.seen]
+            return next((one for one in news if all(text in one.shown for text in wanted)), None)
 
-        found = await self.until(look, f"{wanted!r} in #{channel}")
-        self.read(channel, thread)
+        found = await self.until(look, f"{wanted} in {'the thread' if thread else '#' + channel}")
+        found.seen = True
         return found
 
-    async def is_told(self, who: str, wanted: str, channel: str = "ops") -> LocalMessage:
+    async def is_told(self, who: str, *wanted: str, channel: str = "ops") -> LocalMessage:
         """Wait until this person alone is told something."""
 
         def look() -> LocalMessage | None:
-            messages = self.slack.ephemerals(PEOPLE[who], CHANNELS[channel], peek=True)
-            return next((message for message in messages if wanted in message.shown), None)
+            news = [one for one in self.slack.ephemerals(PEOPLE[who], CHANNELS[channel], peek=True) if not one.seen]
+            return next((one for one in news if all(text in one.shown for text in wanted)), None)
 
-        found = await self.until(look, f"{who} being told {wanted!r}")
-        self.slack.ephemerals(PEOPLE[who], CHANNELS[channel])
+        found = await self.until(look, f"{who} being told {wanted}")
+        found.seen = True
+        return found
+
+    async def shows(self, message: LocalMessage, *wanted: str) -> None:
+        """Wait until this message, a card mostly, has been edited to say so."""
+        await self.until(lambda: all(text in message.shown for text in wanted), f"{wanted} in:\n{message.shown}")
+
+    async def thread(self, card: LocalMessage, *, until: str) -> list[str]:
+        """The thread as soon as it says ``until``: the first line of each message, the card left out."""
+
+        def look() -> bool:
+            return any(until in one.shown for one in self.slack.messages(card.channel, card.ts, peek=True)[1:])
+
+        await self.until(look, f"{until!r} in the thread")
+        await self.rests()
+        messages = self.slack.messages(card.channel, card.ts)
+        return [message.shown.split("\n")[0] for message in messages if message is not card]
+
+    async def sees_comment(self, *wanted: str, issue: int = 42) -> str:
+        """Wait for a comment of the bot with these texts, the newest one; the issue is then read."""
+
+        def look() -> str | None:
+            bodies = [body for login, body in self.github.comments(issue) if login == "opsbot"]
+            return next((body for body in reversed(bodies) if all(text in body for text in wanted)), None)
+
+        found = await self.until(look, f"a comment with {wanted} on #{issue}")
+        self.github.read(issue)
         return found
 
     def read(self, channel: str = "ops", thread: LocalMessage | None = None) -> list[LocalMessage]:
+        """Everything in the channel or in the thread, read."""
         return self.slack.messages(CHANNELS[channel], thread.ts if thread else None)
 
-    def thread_text(self, card: LocalMessage, channel: str = "ops") -> str:
-        return "\n".join(message.shown for message in self.read(channel, card))
+    def channel(self, channel: str = "ops") -> list[LocalMessage]:
+        """What the bot has said to everybody in this channel; none of it is read by this."""
+        found = self.slack.messages(CHANNELS[channel], peek=True)
+        return [message for message in found if message.user == "U0OPSBOT"]
 
-    async def until(self, look: Callable[[], T | None], what: str, *, virtual_seconds: float = 120) -> T:
-        """Let things happen; when nothing more does, let a second pass. Fails with the transcript."""
-        spent = 0.0
-        while True:
-            for _ in range(12):
-                found = look()
-                if found:
-                    return found
-                await asyncio.sleep(0.025)
-            if spent >= virtual_seconds:
-                raise AssertionError(f"never saw {what}\n\n{self.slack.transcript()}")
-            await self.clock.advance(1)
-            spent += 1
+    def transcript(self) -> str:
+        comments = (f"{login}: {body}" for login, body in self.github.comments(42))
+        return "\n".join((self.slack.transcript(), "#42 on GitHub", *comments))
 
-    async def run(self, run_id: str) -> RunState:
+    # -- behind the scenes
+
+    async def state(self, card: LocalMessage | str) -> RunState:
+        """The run that a card shows."""
         assert self.bot is not None
-        state = await self.bot.engine.state(run_id)
+        state = await self.bot.engine.state(run_id(card))
         assert state is not None
         return state
+
+    async def until(self, look: Callable[[], T | None], what: str, *, passing: float = 60) -> T:
+        """Wait until ``look`` finds something. When the bot has nothing left to say a second passes, then the next.
+
+        ``passing`` is how many seconds may pass; 0: none. Fails with the transcript.
+        """
+        given_up_at, passed, idle = time.monotonic() + PATIENCE, 0.0, 0
+        while not (found := look()):
+            await asyncio.sleep(0.02)
+            idle = 0 if await self._busy() else idle + 1
+            if time.monotonic() > given_up_at or (idle >= 8 and 0 < passing <= passed):
+                raise AssertionError(f"never saw {what}\n\n{self.transcript()}")
+            if idle >= 8 and passing:
+                await self.clock.advance(1)
+                passed, idle = passed + 1, 0
+        return found
+
+    async def rests(self) -> None:
+        """Wait until the bot has nothing to do or to say, without any time passing."""
+        given_up_at, idle = time.monotonic() + PATIENCE, 0
+        while idle < 6 and time.monotonic() < given_up_at:
+            await asyncio.sleep(0.02)
+            idle = 0 if await self._busy() else idle + 1
+
+    async def _busy(self) -> bool:
+        """Whether a command waits to be handled, or something waits to be said and could be said now."""
+        if self.bot is None:
+            return False
+        store, now = self.bot.store, self.clock.now()
+        inbox, outbox, cards, runs = tables.inbox, tables.outbox, tables.cards, tables.runs
+        due = [sa.or_(table.c.next_try_at.is_(None), table.c.next_try_at <= now) for table in (outbox, cards)]
+        return bool(
+            await store.rows(sa.select(inbox.c.key).where(~inbox.c.handled).limit(1))
+            or await store.rows(sa.select(outbox.c.key).where(outbox.c.status == "waiting", due[0]).limit(1))
+            or await store.rows(
+                sa.select(cards.c.run_id)
+                .join(runs, runs.c.id == cards.c.run_id)
+                .where(cards.c.version < runs.c.version, due[1])
+                .limit(1)
+            )
+        )
+
+    async def _unsaid(self) -> list[str]:
+        """What waits to be said, or was given up although nobody had acknowledged it meanwhile."""
+        if self.bot is None:
+            return []
+        outbox = tables.outbox
+        rows = await self.bot.store.rows(
+            sa.select(outbox).where(
+                sa.or_(
+                    outbox.c.status == "waiting",
+                    sa.and_(outbox.c.status == "given up", ~outbox.c.problem.startswith("acknowledged")),
+                )
+            )
+        )
+        return [f"{row.kind} for {row.surface} {row.channel}: {row.problem or row.status}" for row in rows]
+
+
+def notifies(message: LocalMessage) -> set[str]:
+    """Who gets a notification: the ids of the people that the message mentions for real, in blocks and in text."""
+    drawn = json.dumps([message.text, message.blocks, message.attachments])
+    return set(re.findall(r'(?:<@|"user_id": ")([UW][A-Z0-9]+)', drawn))
+
+
+def run_id(card: LocalMessage | str) -> str:
+    """The id in the small print of a card or of a page."""
+    found = RUN_ID.search(card if isinstance(card, str) else card.shown)
+    assert found, card
+    return found[1]

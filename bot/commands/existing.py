@@ -74,8 +74,12 @@ def _one(invocation: Invocation, argument: Argument, given: str, normalise: Call
         raise
     except UserError as error:
         word, _ = rewritten(invocation, argument, given, given)
+        lines = tuple(
+            each if each.startswith("/") else rewritten(invocation, argument, given, each)[1]
+            for each in error.suggestions
+        )
         raise CommandError(
-            error.message, typed=invocation.typed, start=word.start, end=word.end, suggestions=error.suggestions
+            error.message, typed=invocation.typed, start=word.start, end=word.end, suggestions=lines
         ) from error
 
 

@@ -32,7 +32,8 @@ class StartRun:
     """What a changing command or a runbook command asks for: a run of ``runbook`` on ``target``.
 
     ``changes`` is False for a runbook that only reads: it takes no lock. With ``dry_run`` the bot shows each step's
-    preview and does nothing. ``budget`` is the run's; None means the sum of the steps' budgets.
+    preview and does nothing. ``budget`` is the run's; None means the sum of the steps' budgets. With ``drill`` the run
+    works on a simulation of the product in which ``faults`` go wrong, and touches nothing real.
     """
 
     runbook: Runbook
@@ -42,6 +43,8 @@ class StartRun:
     dry_run: bool = False
     changes: bool = True
     budget: timedelta | None = None
+    drill: bool = False
+    faults: tuple[str, ...] = ()
 
 
 Reply = Answer | StartRun | None
@@ -65,7 +68,8 @@ class Existing:
     """Marks a parameter as the name of something that exists: ``Annotated[str, Existing("project")]``.
 
     An unknown name is answered with the nearest ones of ``Handler.inventory(kind)`` before the command runs.
-    ``normalise`` is applied first (``42`` -> ``project-42``); it raises ``UserError`` for what can never be a name.
+    ``normalise`` is applied first (``42`` -> ``project-42``); it raises ``UserError`` for what can never be a name; its
+    suggestions may be names, too.
     """
 
     kind: str

@@ -15,7 +15,8 @@ _CALL = re.compile(rf"(?P<name>{_IDENTIFIER}(?:\.{_IDENTIFIER})*)\((?P<arguments
 _ARGUMENT = re.compile(
     rf"""\s*(?P<name>{_IDENTIFIER})\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^,"'()]*?))\s*(?:,|$)"""
 )
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# {stage}, {children.failed}, {step1.child.attempt}
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w-]*(?:\[\])?(?:\.[A-Za-z_][\w-]*(?:\[\])?)*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def parse_call(code: str) -> Call | None:
 
 def placeholders(text: str) -> tuple[str, ...]:
     """The names in ``{…}``, in order."""
-    return tuple(_PLACEHOLDER.findall(text))
+    return tuple(PLACEHOLDER.findall(text))
 
 
 def fill(arguments: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
@@ -63,7 +64,7 @@ def fill(arguments: Mapping[str, str], values: Mapping[str, str]) -> dict[str, s
     if missing:
         wanted = " and ".join(missing)
         raise UserError(f"The runbook needs {wanted}; give it with " + " ".join(f"--input {n}=…" for n in missing))
-    return {name: _PLACEHOLDER.sub(lambda found: values[found[1]], text) for name, text in arguments.items()}
+    return {name: PLACEHOLDER.sub(lambda found: values[found[1]], text) for name, text in arguments.items()}
 
 
 def find_action(product: Product, name: str) -> Action | None:

@@ -285,6 +285,7 @@ def _runbook(
         danger=own.danger or "",
         command=own.command or "",
         escalation_actions=tuple(own.escalation_actions or ()),
+        faults=tuple(own.faults or ()),
         line=section.line,
     )
 

@@ -43,6 +43,7 @@ class RunbookKeys(BaseModel):
     inputs: dict[InputName, Annotated[str, BeforeValidator(_scalar)]] | None = None
     command: Line | None = None
     escalation_actions: list[Line] | None = None
+    faults: list[Line] | None = None
 
 
 class FrontMatter(RunbookKeys):

@@ -20,14 +20,20 @@ class RunbookLibrary:
 
     A document that cannot be read costs only itself: it is left out and told in ``problems``, and so is a runbook whose
     id is already taken. Markdown files of a folder that hold no step table (a README) are passed over in silence; a
-    file that is named in ``paths`` itself must hold one.
+    file that is named in ``paths`` itself must hold one. With an ``earlier`` library, the runbooks of a document that
+    cannot be read any more are those that it held then, marked ``stale``.
     """
 
-    def __init__(self, products: Sequence[Product], paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, products: Sequence[Product], paths: Sequence[Path] = (), earlier: RunbookLibrary | None = None
+    ) -> None:
         self.products = {product.name: product for product in products}
         self.problems: tuple[Problem, ...] = ()
         self.runbooks: dict[str, Runbook] = {}  # by id in lower case, in the order of the folders
         self.documents: dict[str, SourceText] = {}  # by source
+        self._earlier: dict[str, list[Runbook]] = {}  # by source
+        for runbook in earlier.runbooks.values() if earlier else ():
+            self._earlier.setdefault(runbook.source, []).append(runbook)
         for product in products:
             if product.runbooks is not None:
                 self._load(product.runbooks, product.name)
@@ -57,7 +63,7 @@ class RunbookLibrary:
 
     def _load(self, path: Path, product: str) -> None:
         try:
-            files = sorted(path.rglob("*.md")) if path.is_dir() else [path]
+            files = markdown_files(path)
             if not path.exists():
                 self._problem(Problem(str(path), 0, 0, "there is no such file or folder; look at [runbooks] paths"))
                 return
@@ -65,8 +71,7 @@ class RunbookLibrary:
             self._problem(Problem(str(path), 0, 0, f"the folder cannot be read: {error.strerror or error}"))
             return
         for file in files:
-            if not any(part.startswith(".") for part in file.relative_to(path).parts):
-                self._read(file, product, required=file == path)
+            self._read(file, product, required=file == path)
 
     def _read(self, file: Path, product: str, required: bool) -> None:
         source = _name(file)
@@ -78,17 +83,25 @@ class RunbookLibrary:
             text = file.read_text(encoding="utf-8")
             document = SourceText.of(text.removeprefix("\ufeff"), source)
             self.documents[source] = document
-            if not required and not holds_steps(text):
+            if not required and source not in self._earlier and not holds_steps(text):
                 return
             for runbook in parse_document(text, source, product):
                 self._add(runbook, document)
         except RunbookError as error:
-            for problem in error.problems:
-                self._problem(problem)
+            self._unreadable(source, *error.problems)
         except UnicodeDecodeError as error:
-            self._problem(Problem(source, 0, 0, f"the file is not UTF-8 text (byte {error.start})"))
+            self._unreadable(source, Problem(source, 0, 0, f"the file is not UTF-8 text (byte {error.start})"))
         except OSError as error:
-            self._problem(Problem(source, 0, 0, f"the file cannot be read: {error.strerror or error}"))
+            self._unreadable(source, Problem(source, 0, 0, f"the file cannot be read: {error.strerror or error}"))
+
+    def _unreadable(self, source: str, *problems: Problem) -> None:
+        """Tell what is wrong, and go on with what the document held before."""
+        for problem in problems:
+            self._problem(problem)
+        first = problems[0]
+        why = f"{source}:{first.line}: {first.message}" if first.line else f"{source}: {first.message}"
+        for runbook in self._earlier.get(source, ()):
+            self.runbooks.setdefault(runbook.id.lower(), runbook.model_copy(update={"stale": why}))
 
     def _add(self, runbook: Runbook, document: SourceText) -> None:
         if runbook.product and runbook.product not in self.products:
@@ -108,6 +121,14 @@ class RunbookLibrary:
 
     def _problem(self, problem: Problem) -> None:
         self.problems = (*self.problems, problem)
+
+
+def markdown_files(path: Path) -> list[Path]:
+    """The documents of a folder and its subfolders, hidden ones left out; or the file itself. Raises ``OSError``."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob("*.md"))
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts)]
 
 
 def _with_full_names(runbook: Runbook, product: Product) -> Runbook:

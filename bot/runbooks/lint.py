@@ -119,7 +119,7 @@ class _Check:
         self.product = product
         self.document = document
         self.facts = {fact.name: fact for fact in (product.facts if product else ())}
-        self.domains = {name: domain for name, fact in self.facts.items() if (domain := _domain(fact))} | dict(domains)
+        self.domains = {name: domain for name, fact in self.facts.items() if (domain := domain_of(fact))} | dict(domains)
         self.problems: list[Problem] = []
 
     def run(self) -> CheckedRunbook:
@@ -182,7 +182,7 @@ class _Check:
         if isinstance(tree, NoExpectation):
             return
         self._names(step, tree, step.expectation)
-        domains = self.domains | _answers(step)
+        domains = self.domains | answers_of(step.text)
         if self._mistyped(step, tree):
             pass  # told already
         elif always_true(tree, domains):
@@ -289,15 +289,16 @@ def _known(name: str, facts: Mapping[str, FactDefinition]) -> bool:
     )
 
 
-def _domain(fact: FactDefinition) -> Domain | None:
+def domain_of(fact: FactDefinition) -> Domain | None:
+    """All the values that a fact can have, where they are known."""
     if fact.possible:
         return Domain(values=fact.possible)
     return Domain(values=(True, False)) if fact.values == "boolean" else None
 
 
-def _answers(step: Step) -> dict[str, Domain]:
+def answers_of(text: str) -> dict[str, Domain]:
     """What the command in the row can end with, where that is known."""
-    for code in (*code_spans(step.text), step.text.rpartition(":")[2]):
+    for code in (*code_spans(text), text.rpartition(":")[2]):
         command = code.split()[0] if code.split() else ""
         if command in _ANSWERS:
             return {EXIT_CODE: Domain(values=_ANSWERS[command])}

@@ -46,3 +46,5 @@ class Runbook(BaseModel):
     command: str = ""  # the command that starts it, for the documentation
     escalation_actions: tuple[str, ...] = ()  # actions that are offered with an escalation
     line: int = 0  # of the heading
+    faults: tuple[str, ...] = ()  # what is made to go wrong when it is rehearsed
+    stale: str = ""  # why the file as it is now cannot be used: this is the version that was read before

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.handler import Danger
+from bot.runbooks.model import Step
 from bot.runs.model import (
     Begin,
     Escalation,
@@ -25,6 +26,7 @@ from bot.runs.model import (
     Tick,
     Work,
 )
+from bot.runs.values import fill_row, missing, of_start
 from bot.words import duration
 
 WARN_AT = 0.8  # of a budget
@@ -77,7 +79,7 @@ def refusal(state: RunState, press: Press) -> str | None:
             return "Nothing waits for an approval."
         if press.verb == "deny":
             return None
-        if press.digest and press.digest != step.digest:
+        if press.digest != step.digest:
             return "The plan has changed since you looked at it. Read the new one, then approve that."
         if press.is_requester and state.plan.approvers:
             return f"You asked for this run, so somebody else has to approve it: {', '.join(state.plan.approvers)}."
@@ -85,14 +87,27 @@ def refusal(state: RunState, press: Press) -> str | None:
             return f"Type the target's name, {state.plan.target.name}, to approve."
         return None
     if press.verb == "proceed":
-        if step.status == "waiting" and step.outcome is None and step.attempt == 0:
+        if step.status == "waiting" and step.undecided:
             return None
         return f"Step {number} does not wait for its condition to be decided."
     if step.status != "waiting":
         return f"Step {number} is {_in_words(step)}; {press.verb} is for a step that waits for a decision."
+    if step.undecided and press.verb in ("retry", "done"):
+        return f"Nobody has said yet whether step {number} is needed: answer with proceed, skip or fail."
     if press.verb == "retry" and state.plan.dangers[state.current] is None:
         return f"Step {number} is done by a person: answer with done, fail or skip."
+    if press.given:
+        wanted = unknown_values(state)
+        if strange := [name for name in press.given if name not in wanted]:
+            asked = f"it needs {', '.join(wanted)}" if wanted else "it needs no value"
+            return f"Step {number} does not ask for {', '.join(strange)}: {asked}."
     return None
+
+
+def unknown_values(state: RunState) -> tuple[str, ...]:
+    """The placeholders of the present step that nothing has filled."""
+    plan = state.plan
+    return missing(plan.runbook.steps[state.current], of_start(plan.inputs, plan.target))
 
 
 def allowed(state: RunState) -> tuple[str, ...]:
@@ -106,13 +121,13 @@ def allowed(state: RunState) -> tuple[str, ...]:
     match step.status:
         case "approval":
             verbs += ["approve", "deny"]
-        case "waiting" if step.outcome is None and step.attempt == 0:
+        case "waiting" if step.undecided:
             verbs += ["proceed", "skip", "fail"]
         case "waiting" if state.plan.dangers[state.current] is None:
             verbs += ["done", "fail", "skip"]
         case "waiting":
             verbs += ["retry", "done", "fail", "skip"]
-    return (*verbs, "cancel")
+    return tuple(verbs) if state.cancelling else (*verbs, "cancel")
 
 
 def decide(state: RunState, event: Event) -> Decision:
@@ -123,7 +138,8 @@ def decide(state: RunState, event: Event) -> Decision:
             if state.version == 0:
                 machine.start_step(0)
         case Tick():
-            machine.time_passed()
+            if state.version > 0:  # before it has begun there is nothing to be late
+                machine.time_passed()
         case Prepared():
             if state.busy == event.work:
                 machine.prepared(event)
@@ -194,8 +210,7 @@ class _Machine:
         if index >= len(self.state.steps):
             self._end("done")
             return
-        plan = self.state.plan
-        row = plan.runbook.steps[index]
+        row = self._fill(index)
         self._set(current=index, status="running", busy=None)
         self._step(
             status="running",
@@ -203,9 +218,24 @@ class _Machine:
             started_at=self.at,
             deadline=self.at + row.budget if row.budget else None,
         )
-        danger = plan.dangers[index]
-        if row.condition or danger in (Danger.CHANGE, Danger.DESTRUCTIVE):
-            self._work("prepare", 0)
+        self._prepare_or_act()
+
+    def _fill(self, index: int) -> Step:
+        """Put into the row what the run knows by now, so that everybody reads, does and compares the same."""
+        plan = self.state.plan
+        book = plan.runbook
+        row = fill_row(self.state, index)
+        if row != book.steps[index]:
+            steps = (*book.steps[:index], row, *book.steps[index + 1 :])
+            self._set(plan=plan.model_copy(update={"runbook": book.model_copy(update={"steps": steps})}))
+        return row
+
+    def _prepare_or_act(self) -> None:
+        """Look before anything is changed, and whether the step is needed at all; else act at once."""
+        index = self.state.current
+        changes = self.state.plan.dangers[index] in (Danger.CHANGE, Danger.DESTRUCTIVE)
+        if changes or self.state.plan.runbook.steps[index].condition:
+            self._work("prepare", self.state.steps[index].attempt + 1)
         else:
             self._act()
 
@@ -224,21 +254,27 @@ class _Machine:
             return
         self._step(preview=event.preview, digest=event.digest, observed=event.observed)
         if event.problem:
-            self._wait(event.problem, attempt=1)
-            self._escalate(f"step {self._number} could not be started: {event.problem}")
+            self._wait(event.problem, attempt=event.work.attempt)
+            if not event.missing:
+                self._escalate(f"step {self._number} could not be started: {event.problem}")
         elif event.condition == "does not hold":
             self._step(status="skipped", finished_at=self.at, summary="Not needed")
             self._say("step")
             self.start_step(self.state.current + 1)
         elif event.condition == "cannot tell":
-            self._wait(f"Nobody but you can tell whether this step is needed. {event.observed}", attempt=0)
+            self._step(undecided=True)
+            self._wait(f"Nobody but you can tell whether this step is needed. {event.observed}")
         else:
-            if self.state.plan.dangers[self.state.current] is Danger.DESTRUCTIVE:
-                self._ask_approval()
-            else:
-                if event.preview:
-                    self._say("preview")
-                self._act()
+            self._go_ahead()
+
+    def _go_ahead(self) -> None:
+        """The step is needed: show what it will do and do it, or ask for the approval first."""
+        if self.state.plan.dangers[self.state.current] is Danger.DESTRUCTIVE:
+            self._ask_approval()
+            return
+        if self.state.steps[self.state.current].preview:
+            self._say("preview")
+        self._act()
 
     def _ask_approval(self) -> None:
         self._step(status="approval", approved_by="")
@@ -254,13 +290,18 @@ class _Machine:
             evidence=event.evidence,
             language=event.language,
             sources=event.sources,
+            facts=event.facts,
         )
-        if self._cancelled():
+        worked = event.status == "done" and event.outcome in ("met", None)
+        if self.state.cancelling:  # what was done stays done, and is told
+            self._step(status="done" if worked else "failed", finished_at=self.at)
+            self._say("step")
+            self._cancelled()
             return
         if event.status == "changed":
             self._step(preview=event.preview, digest=event.digest, outcome=None)
             self._ask_approval()
-        elif event.status == "done" and event.outcome in ("met", None):
+        elif worked:
             self._step(status="done", finished_at=self.at)
             self._say("step")
             self.start_step(self.state.current + 1)
@@ -297,12 +338,17 @@ class _Machine:
                 if self.state.busy:
                     self.abort = True
                     self._say(
-                        "note", text="asked to cancel; the step that is at work is being stopped", actor=press.actor
+                        "note",
+                        text=f"asked to cancel{_because(press)}; the step that is at work is being stopped",
+                        actor=press.actor,
                     )
                 else:
-                    self._cancelled()
+                    self._cancelled(press.reason)
             case "retry":
-                row = self.state.plan.runbook.steps[self.state.current]
+                self._set(given={**self.state.given, **press.given})
+                row = self._fill(self.state.current)
+                told = "".join(f", {name} is {value}" for name, value in press.given.items())
+                self._say("note", text=f"retries step {self._number}{told}", actor=press.actor)
                 self._step(
                     status="running",
                     started_at=self.at,
@@ -312,25 +358,18 @@ class _Machine:
                     outcome=None,
                     decided_by="",
                 )
-                self._say("note", text=f"retries step {self._number}", actor=press.actor)
-                if self.state.plan.dangers[self.state.current] is Danger.READ:
-                    self._act()
-                else:
-                    self._work("prepare", self.state.steps[self.state.current].attempt)
+                self._prepare_or_act()
             case "proceed":
                 self._say("note", text=f"says that step {self._number} is needed", actor=press.actor)
-                if self.state.plan.dangers[self.state.current] is Danger.DESTRUCTIVE:
-                    self._set(status="running")
-                    self._ask_approval()
-                else:
-                    self._act()
+                self._step(undecided=False)
+                self._go_ahead()
             case "approve":
                 self._step(approved_by=press.actor)
                 self._say("note", text=f"approved step {self._number}", actor=press.actor)
                 self._act()
             case "deny":
                 self._step(status="failed", finished_at=self.at, decided_by=press.actor, summary="Approval was denied")
-                self._say("note", text=f"denied step {self._number}", actor=press.actor)
+                self._say("note", text=f"denied step {self._number}{_because(press)}", actor=press.actor)
                 self._end("failed", by=press.actor)
             case "done":
                 self._step(status="done", finished_at=self.at, decided_by=press.actor)
@@ -342,20 +381,20 @@ class _Machine:
                 self.start_step(self.state.current + 1)
             case "fail":
                 self._step(status="failed", finished_at=self.at, decided_by=press.actor)
-                self._end("failed", by=press.actor)
+                self._end("failed", by=press.actor, reason=press.reason)
 
-    def _cancelled(self) -> bool:
+    def _cancelled(self, reason: str = "") -> bool:
         """End the run if somebody cancelled it meanwhile."""
         if not self.state.cancelling:
             return False
         if self.state.steps[self.state.current].status != "done":
             self._step(status="failed", finished_at=self.at)
-        self._end("cancelled", by=self.state.cancelling)
+        self._end("cancelled", by=self.state.cancelling, reason=reason)
         return True
 
-    def _end(self, status: str, *, by: str = "") -> None:
+    def _end(self, status: str, *, by: str = "", reason: str = "") -> None:
         self._set(status=status, finished_at=self.at, ended_by=by, busy=None)
-        self._say("end", actor=by)
+        self._say("end", actor=by, text=reason)
 
     # -- time
 
@@ -429,6 +468,10 @@ class _Machine:
 
 def _warn_time(started: datetime, deadline: datetime) -> datetime:
     return started + timedelta(seconds=(deadline - started).total_seconds() * WARN_AT)
+
+
+def _because(press: Press) -> str:
+    return f" ({press.reason})" if press.reason else ""
 
 
 def _in_words(step: StepState) -> str:

@@ -22,12 +22,12 @@ from dbos import error as dbos_errors
 from pydantic import TypeAdapter
 
 from bot import store as tables
-from bot.clock import Clock
+from bot.clock import Clock, Signal, first_of
 from bot.incoming import Place
 from bot.runs.decide import Decision, decide, next_due
 from bot.runs.model import Begin, Event, Finished, Post, Prepared, Press, RunState, Tick, Work
 from bot.runs.perform import Performer
-from bot.store import Signal, Store, dumps
+from bot.store import Store, dumps
 
 log = structlog.get_logger("opsbot.runs")
 
@@ -134,7 +134,11 @@ class RunEngine:
         )
 
     async def press(self, run_id: str, press: Press, key: str) -> None:
-        await self.send(run_id, press, key)
+        try:
+            await self.send(run_id, press, key)
+        except dbos_errors.DBOSNonExistentWorkflowError:  # stored, but not begun: the disk was full just then
+            await self.start(run_id)
+            await self.send(run_id, press, key)
 
     async def state(self, run_id: str) -> RunState | None:
         rows = await self.store.rows(sa.select(tables.runs.c.state).where(tables.runs.c.id == run_id))
@@ -203,7 +207,7 @@ class RunEngine:
     async def perform(self, state: RunState, work: Work) -> Prepared | Finished:
         abort = self._aborts.setdefault(state.plan.run_id, asyncio.Event())
         if work.kind == "prepare":
-            return await self.performer.prepare(state, work)
+            return await self.performer.prepare(state, work, abort)
         return await self.performer.perform(state, work, abort)
 
     def abort(self, run_id: str) -> None:
@@ -211,6 +215,7 @@ class RunEngine:
 
     def forget(self, run_id: str) -> None:
         self._aborts.pop(run_id, None)
+        self.performer.forget(run_id)
 
     # -- time
 
@@ -221,6 +226,9 @@ class RunEngine:
                 wait = await self._send_ticks()
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 log.error("deadlines cannot be read", reason=tables.reason(error))
+                wait = 5.0
+            except Exception:  # whatever it is, the deadlines of all runs hang on this loop
+                log.exception("deadlines cannot be kept")
                 wait = 5.0
             await self._until_time_or_change(wait)
 
@@ -242,14 +250,7 @@ class RunEngine:
 
     async def _until_time_or_change(self, seconds: float) -> None:
         """Until the clock has moved on by ``seconds`` or a run changed; looks again every few real seconds."""
-        sleeping = asyncio.ensure_future(self.clock.sleep(max(0.05, seconds)))
-        changing = asyncio.ensure_future(self._time_changed.wait(5.0))
-        try:
-            await asyncio.wait((sleeping, changing), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiting in (sleeping, changing):
-                waiting.cancel()
-            await asyncio.gather(sleeping, changing, return_exceptions=True)
+        await first_of(self.clock.sleep(max(0.05, seconds)), self._time_changed.wait(5.0))
 
     # -- what a crash or a full disk left behind
 
@@ -260,6 +261,8 @@ class RunEngine:
                 await self._sweep_once()
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 log.error("open runs cannot be read", reason=tables.reason(error))
+            except Exception:
+                log.exception("open runs cannot be continued")
             await asyncio.sleep(5.0)
 
     async def _sweep_once(self) -> None:

@@ -37,6 +37,8 @@ class Plan(BaseModel):
     contacts: tuple[str, ...] = ()  # keys of [people], the chain as it was at the start
     repeat: timedelta = timedelta(minutes=20)  # between two pages of one escalation
     approvers: tuple[str, ...] = ()  # who could approve, for the card; empty: nobody but the one who asked
+    drill: bool = False  # a rehearsal: it works on a simulation, whatever its target is called
+    faults: tuple[str, ...] = ()  # of the simulation
 
     @property
     def person(self) -> str:
@@ -48,7 +50,8 @@ class StepState(BaseModel):
     """One step of a run. Times are absolute: a restart of the bot does not stretch them."""
 
     status: StepStatus = "pending"
-    attempt: int = 0
+    attempt: int = 0  # grows with every try, so that no try is taken for another one
+    undecided: bool = False  # a person has to say whether the step's condition holds
     started_at: datetime | None = None
     deadline: datetime | None = None
     warned: bool = False  # 80 % of the budget was spent
@@ -60,6 +63,7 @@ class StepState(BaseModel):
     evidence: str = ""
     language: str = ""
     sources: tuple[Observation, ...] = ()
+    facts: tuple[Observation, ...] = ()  # what this step saw and a later one mentions; nothing else is kept
     preview: Preview | None = None
     digest: str = ""  # of the preview: what an approval is bound to
     approved_by: str = ""
@@ -92,6 +96,16 @@ class Work(BaseModel):
     attempt: int
 
 
+class Progress(BaseModel):
+    """What a step that is at work waits for. Lives in memory only: the next look makes it anew."""
+
+    model_config = ConfigDict(frozen=True)
+    work: Work
+    waiting_for: str
+    until: datetime
+    observed: str = ""
+
+
 class RunState(BaseModel):
     """The whole run. The card, the thread and the pages are functions of this."""
 
@@ -106,6 +120,7 @@ class RunState(BaseModel):
     ended_by: str = ""  # who cancelled or failed it
     busy: Work | None = None  # what is being done right now
     cancelling: str = ""  # who asked to cancel while a step was at work
+    given: dict[str, str] = {}  # values that a step needed and a person told, by placeholder
 
     @property
     def closed(self) -> bool:
@@ -153,6 +168,7 @@ class Prepared(BaseModel):
     preview: Preview | None = None
     digest: str = ""
     problem: str = ""  # why it could not be prepared
+    missing: bool = False  # the problem is a value that a person has to tell: asked, not paged
 
 
 class Finished(BaseModel):
@@ -168,6 +184,7 @@ class Finished(BaseModel):
     evidence: str = ""
     language: str = ""
     sources: tuple[Observation, ...] = ()
+    facts: tuple[Observation, ...] = ()
     preview: Preview | None = None
     digest: str = ""
 
@@ -186,6 +203,7 @@ class Press(BaseModel):
     typed: str = ""  # the target's name, typed for an approval
     digest: str = ""  # of the preview that was looked at
     reason: str = ""
+    given: dict[str, str] = {}  # values for placeholders, with a retry
 
 
 Event = Annotated[Begin | Tick | Prepared | Finished | Press, Field(discriminator="kind")]

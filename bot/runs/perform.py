@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 import structlog
 
 from bot import store as tables
-from bot.clock import Clock
+from bot.clock import Clock, first_of
 from bot.errors import UserError
 from bot.handler import (
     Action,
@@ -29,8 +29,10 @@ from bot.handler import (
     Provenance,
 )
 from bot.runbooks import expectations
+from bot.runbooks.binding import fill
 from bot.runbooks.model import Step
-from bot.runs.model import Finished, Plan, Prepared, RunState, Work
+from bot.runs import values
+from bot.runs.model import Finished, Plan, Prepared, Progress, RunState, Work
 from bot.store import Store
 from bot.surfaces.printable import printable
 
@@ -55,26 +57,68 @@ def digest(preview: Preview) -> str:
     return hashlib.sha256(f"{preview.summary}\n{preview.detail}".encode("utf-8", "replace")).hexdigest()[:12]
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """``{stage}`` becomes the input of that name; a name without a value stays as it is."""
-    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1]) or found[0], text)
+class Simulations(Protocol):
+    """Where a drill gets its product from: ``bot.demo.rehearsal``."""
+
+    async def connected(self, plan: Plan) -> tuple[Connected | None, bool]:
+        """The simulated product of a drill, and whether it was started just now.
+
+        None for a runbook without a product. Raises ``UserError`` when it cannot be simulated.
+        """
+        ...
+
+    def end(self, run_id: str) -> None:
+        """The drill is over; nothing happens for a run that is none."""
+        ...
 
 
 class Performer:
     """Prepares and performs the steps of runs. Every outcome is data; nothing here raises."""
 
-    def __init__(self, store: Store, clock: Clock, products: Mapping[str, Connected]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        products: Mapping[str, Connected],
+        simulations: Simulations | None = None,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.products = products
+        self.simulations = simulations
+        self.progress: dict[str, Progress] = {}  # by run: what its step waits for, for the card
+        self._started_again: set[str] = set()  # drills whose simulation was lost with an earlier process
+
+    def forget(self, run_id: str) -> None:
+        """The run is over."""
+        self.progress.pop(run_id, None)
+        self._started_again.discard(run_id)
+        if self.simulations:
+            self.simulations.end(run_id)
+
+    async def _connected(self, plan: Plan) -> Connected | None:
+        """The run's product; for a drill its simulation, never the real one."""
+        if not plan.drill:
+            return self.products.get(plan.target.product)
+        if self.simulations is None:
+            raise UserError("This bot has no simulations, so it cannot rehearse.")
+        connected, new = await self.simulations.connected(plan)
+        if new:
+            operation = f"{plan.run_id}:simulation"
+            if await self._journal(operation) is not None:
+                self._started_again.add(plan.run_id)
+            await self._begin(operation, asyncio.Event())
+        return connected
 
     # -- before anything is changed
 
-    async def prepare(self, state: RunState, work: Work) -> Prepared:
+    async def prepare(self, state: RunState, work: Work, abort: asyncio.Event | None = None) -> Prepared:
         """Look at the step's condition and make its preview."""
         plan, row = state.plan, state.plan.runbook.steps[work.step]
         try:
-            verdict = await self._condition(plan, row)
+            if asked := _missing(plan, row):
+                return Prepared(at=self.clock.now(), work=work, problem=_clean(asked), missing=True)
+            verdict = await self._condition(state, row, work, abort or asyncio.Event())
             if verdict and verdict.outcome != "met":
                 unknown = verdict.outcome != "not met"
                 seen = verdict.observed or " ".join(verdict.details)
@@ -96,14 +140,17 @@ class Performer:
             return Prepared(at=self.clock.now(), work=work, problem=_clean(error.message))
         except Exception as error:
             return Prepared(at=self.clock.now(), work=work, problem=_unexpected(error, plan, row))
+        finally:
+            self.progress.pop(plan.run_id, None)
 
-    async def _condition(self, plan: Plan, row: Step) -> expectations.Verdict | None:
+    async def _condition(
+        self, state: RunState, row: Step, work: Work, abort: asyncio.Event
+    ) -> expectations.Verdict | None:
         if not row.condition:
             return None
-        connected = self.products.get(plan.target.product)
+        connected = await self._connected(state.plan)
         tree = expectations.parse(row.condition, connected.product.phrases if connected else {})
-        observations = await self._look(plan, tree, ())
-        return expectations.evaluate(tree, observations)
+        return await self._until_decided(state, tree, work, connected, (), self.clock.now(), abort)
 
     async def _previewed(self, state: RunState, row: Step, work: Work) -> dict[str, Any]:
         preview = await self.preview(state.plan, row, self._context(state, row, work))
@@ -116,7 +163,7 @@ class Performer:
 
         Raises ``UserError`` when it cannot be done at all.
         """
-        connected, action = self._action(plan, row)
+        connected, action = await self._action(plan, row)
         if connected is None or action is None or action.danger is Danger.READ:
             return None
         if action.preview is None:
@@ -126,10 +173,12 @@ class Performer:
 
     async def dry_run(self, plan: Plan, row: Step) -> Preview | None:
         """The preview of one step of a run that will not take place."""
+        if names := values.missing(row, values.of_start(plan.inputs, plan.target)):
+            return Preview(summary=f"Only the run itself can tell: it takes {', '.join(names)} from an earlier step.")
         return await self.preview(plan, row, self._plan_context(plan, row, f"{plan.run_id}:dry", None, asyncio.Event()))
 
-    def _action(self, plan: Plan, row: Step) -> tuple[Connected | None, Action | None]:
-        connected = self.products.get(plan.target.product)
+    async def _action(self, plan: Plan, row: Step) -> tuple[Connected | None, Action | None]:
+        connected = await self._connected(plan)
         if connected is None or row.action is None:
             return connected, None
         return connected, connected.action(row.action)
@@ -142,10 +191,9 @@ class Performer:
     def _plan_context(
         self, plan: Plan, row: Step, operation: str, deadline: datetime | None, abort: asyncio.Event
     ) -> ActionContext:
-        values = {"target": plan.target.name, plan.target.kind: plan.target.name, **plan.inputs}
         return ActionContext(
             target=plan.target,
-            arguments={name: fill(value, values) for name, value in row.arguments.items()},
+            arguments=fill(row.arguments, values.of_start(plan.inputs, plan.target)),
             inputs=plan.inputs,
             actor=plan.person,
             reason=plan.reason or plan.command,
@@ -162,15 +210,24 @@ class Performer:
         """Do the step once, then compare what is seen with what is expected."""
         plan, row = state.plan, state.plan.runbook.steps[work.step]
         try:
-            return await self._perform(state, row, work, abort)
+            finished = await self._perform(state, row, work, abort)
         except UserError as error:
-            return self._finished(work, ActionResult(status="refused", summary=error.message))
+            finished = self._finished(work, ActionResult(status="refused", summary=error.message))
         except Exception as error:
-            return self._finished(work, ActionResult(status="failed", summary=_unexpected(error, plan, row)))
+            finished = self._finished(work, ActionResult(status="failed", summary=_unexpected(error, plan, row)))
+        finally:
+            self.progress.pop(plan.run_id, None)
+        if plan.run_id in self._started_again:
+            self._started_again.discard(plan.run_id)
+            summary = f"The simulation was started again with the bot, in its first state. {finished.summary}"
+            finished = finished.model_copy(update={"summary": summary})
+        return finished
 
     async def _perform(self, state: RunState, row: Step, work: Work, abort: asyncio.Event) -> Finished:
         plan = state.plan
-        connected, action = self._action(plan, row)
+        if asked := _missing(plan, row):
+            return self._finished(work, ActionResult(status="manual", summary=asked))
+        connected, action = await self._action(plan, row)
         if connected is None or action is None:
             return self._finished(work, ActionResult(status="manual", summary="Do this, then say how it went."))
         context = self._context(state, row, work, abort)
@@ -185,9 +242,25 @@ class Performer:
                     update={"status": "changed", "preview": now_shown, "digest": digest(now_shown)}
                 )
         result, ended = await self._once(connected.handler, action, context)
-        if result.status != "done" or not row.expectation:
-            return self._finished(work, result)
-        return await self._expect(plan, row, work, connected, result, ended, abort)
+        verdict = None
+        if result.status == "done" and row.expectation:
+            tree = expectations.parse(row.expectation, connected.product.phrases)
+            verdict = await self._until_decided(state, tree, work, connected, result.observations, ended, abort)
+        finished = self._finished(work, result, verdict)
+        return finished.model_copy(update={"facts": await self._for_later(plan, connected, result, finished)})
+
+    async def _for_later(
+        self, plan: Plan, connected: Connected, result: ActionResult, finished: Finished
+    ) -> tuple[Observation, ...]:
+        """What later rows want of this step; what they want of no other step is read now, if it was not seen."""
+        wanted, of_this_step = values.mentioned(plan.runbook, finished.work.step, connected.product.phrases)
+        if not wanted:
+            return ()
+        found = values.kept((*result.observations, *finished.sources), wanted)
+        unseen = of_this_step - {fact.name for fact in found}
+        if unseen and result.status == "done":
+            found += values.kept(await self._read(plan, connected, unseen), unseen)
+        return tuple(_clean_fact(fact) for fact in found)
 
     async def _once(self, handler: Handler, action: Action, context: ActionContext) -> tuple[ActionResult, datetime]:
         """Perform the action at most once, across crashes; its result and when it ended.
@@ -200,7 +273,7 @@ class Performer:
             saved = json.loads(known.result)
             return ActionResult.model_validate(saved["result"]), datetime.fromisoformat(saved["at"])
         if known is None:
-            await self._begin(context.operation_id)
+            await self._begin(context.operation_id, context.abort)
             result = await _performed(action, handler, context)
         else:
             log.warning("an action was interrupted", operation=context.operation_id, action=action.name)
@@ -223,20 +296,37 @@ class Performer:
         try:
             return await action.check(handler, context)
         except UserError as error:
-            return ActionResult(
-                status="uncertain",
-                summary=f"The bot was stopped in the middle of {action.name} and cannot look it up: {error.message}",
-            )
+            why = error.message
+        except Exception as error:
+            log.exception("an interrupted action cannot be looked up", run=context.run_id, action=action.name)
+            why = f"unexpected {type(error).__name__}: {error}"
+        return ActionResult(
+            status="uncertain",
+            summary=f"The bot was stopped in the middle of {action.name} and cannot look it up: {why}",
+        )
 
     async def _journal(self, operation: str) -> sa.Row[Any] | None:
         rows = await self.store.rows(sa.select(tables.journal).where(tables.journal.c.operation == operation))
         return rows[0] if rows else None
 
-    async def _begin(self, operation: str) -> None:
-        async with self.store.write() as connection:
-            await connection.execute(
-                tables.journal.insert().values(operation=operation, begun_at=self.clock.now(), begun=1)
-            )
+    async def _begin(self, operation: str, abort: asyncio.Event) -> None:
+        """Store the intent. Without it nothing is done, so a full disk makes the step wait, not fail."""
+        pause = 0.5
+        while True:
+            try:
+                async with self.store.write() as connection:
+                    await connection.execute(
+                        self.store.insert_new(tables.journal).values(
+                            operation=operation, begun_at=self.clock.now(), begun=1
+                        )
+                    )
+                return
+            except sa.exc.SQLAlchemyError as error:
+                if abort.is_set():
+                    raise
+                log.error("an action has to wait", operation=operation, reason=tables.reason(error))
+            await first_of(asyncio.sleep(pause), abort.wait())
+            pause = min(10.0, pause * 2)
 
     async def _end(self, operation: str, result: ActionResult, at: datetime) -> None:
         saved = tables.dumps({"result": result.model_dump(mode="json"), "at": at.isoformat()})
@@ -248,39 +338,50 @@ class Performer:
         except sa.exc.SQLAlchemyError as error:  # it happened all the same, and the engine records that too
             log.error("the end of an action cannot be stored", operation=operation, reason=tables.reason(error))
 
-    async def _expect(
+    async def _until_decided(
         self,
-        plan: Plan,
-        row: Step,
+        state: RunState,
+        tree: expectations.Expectation,
         work: Work,
-        connected: Connected,
-        result: ActionResult,
+        connected: Connected | None,
+        known: tuple[Observation, ...],
         since: datetime,
         abort: asyncio.Event,
-    ) -> Finished:
-        """Look until the expectation is decided; a look that fails is no answer, and the next one may be."""
-        tree = expectations.parse(row.expectation, connected.product.phrases)
+    ) -> expectations.Verdict:
+        """Look until it is decided; a look that fails is no answer, and the next one may be."""
         watch = expectations.begin(tree, since)  # a budget that runs out pages, and the looking goes on
+        earlier = values.earlier_facts(state, work.step) if work.kind == "prepare" else {}
         first = True
         while True:
-            observations = await self._look(plan, tree, result.observations, fresh=not first)
+            observations = await self._look(state.plan, tree, connected, known, earlier, fresh=not first)
             step = watch.feed(self.clock.now(), observations)
             if isinstance(step, expectations.Verdict):
-                return self._finished(work, result, step)
+                return step
             if abort.is_set():
-                return self._finished(work, result, step.verdict_so_far)
+                return step.verdict_so_far
             first = False
-            await _either(self.clock.sleep((step.next_look_at - self.clock.now()).total_seconds()), abort)
+            self.progress[state.plan.run_id] = Progress(
+                work=work,
+                waiting_for=_clean(str(tree)),
+                until=step.until,
+                observed=_clean(step.verdict_so_far.observed),
+            )
+            await first_of(self.clock.sleep((step.next_look_at - self.clock.now()).total_seconds()), abort.wait())
 
     async def _look(
         self,
         plan: Plan,
         tree: expectations.Expectation,
+        connected: Connected | None,
         known: tuple[Observation, ...],
+        earlier: Mapping[str, Observation],
         *,
         fresh: bool = True,
     ) -> dict[str, Observation]:
-        """The facts that the expectation needs, read now: from the product, else from the action, else an input."""
+        """The facts that are compared, read now: from the product, else from the action, else an input.
+
+        ``earlier`` is what earlier steps have seen; it stands in for what cannot be read now.
+        """
         names = expectations.names(tree)
         seen: dict[str, Observation] = {
             name: Observation(name=name, value=_number(value), provenance=Provenance.INPUT, source="input of the run")
@@ -290,21 +391,23 @@ class Performer:
         given = {fact.name: fact for fact in known if fact.name in names}
         seen |= given
         wanted = names - seen.keys() if not fresh else names - (seen.keys() - given.keys())
-        connected = self.products.get(plan.target.product)
-        if not wanted or connected is None:
-            return seen
-        try:
-            read = await connected.handler.observe(frozenset(wanted), plan.target, plan.inputs)
-        except UserError as error:
-            read = [
-                Observation(name=name, provenance=Provenance.UNAVAILABLE, source=error.message)
-                for name in wanted
-                if name not in given
-            ]
-        for fact in read:
+        for fact in await self._read(plan, connected, frozenset(wanted)) if wanted and connected else ():
             if fact.provenance is not Provenance.UNAVAILABLE or fact.name not in given:
                 seen[fact.name] = fact
+        for name in names & earlier.keys():
+            if name not in seen or seen[name].provenance is Provenance.UNAVAILABLE:
+                seen[name] = earlier[name]
         return seen
+
+    async def _read(self, plan: Plan, connected: Connected, names: frozenset[str]) -> list[Observation]:
+        """Ask the product; what cannot be read comes back ``UNAVAILABLE``, with the reason."""
+        try:
+            return await connected.handler.observe(names, plan.target, plan.inputs)
+        except UserError as error:
+            return _unavailable(names, error.message)
+        except Exception as error:  # the action was done all the same; what it led to is for a person to say
+            log.exception("facts cannot be read", product=plan.target.product, run=plan.run_id)
+            return _unavailable(names, f"reading failed with an unexpected {type(error).__name__}")
 
     def _finished(
         self,
@@ -316,6 +419,7 @@ class Performer:
         summary = result.summary
         if verdict and verdict.outcome in ("not met", "cannot tell"):
             summary = ". ".join(part.strip().rstrip(".") for part in (summary, *verdict.details) if part) + "."
+            summary = _clean(summary)
         return Finished(
             at=self.clock.now(),
             work=work,
@@ -327,6 +431,12 @@ class Performer:
             language=result.language,
             sources=tuple(_clean_fact(fact) for fact in (verdict.sources if verdict else ())),
         )
+
+
+def _missing(plan: Plan, row: Step) -> str:
+    """What has to be asked of a person before the step can be done or compared."""
+    names = values.missing(row, values.of_start(plan.inputs, plan.target))
+    return values.question(names, row.number) if names else ""
 
 
 async def _performed(action: Action, handler: Handler, context: ActionContext) -> ActionResult:
@@ -343,22 +453,15 @@ async def _performed(action: Action, handler: Handler, context: ActionContext) -
         )
 
 
-async def _either(sleeping: Any, abort: asyncio.Event) -> None:
-    """Until the sleep is over or the run is cancelled."""
-    tasks = (asyncio.ensure_future(sleeping), asyncio.ensure_future(abort.wait()))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _unexpected(error: Exception, plan: Plan, row: Step) -> str:
     if isinstance(error, sa.exc.SQLAlchemyError):
         return f"Nothing was done, because the bot's database cannot be used: {tables.reason(error)}"
     log.exception("a step failed unexpectedly", run=plan.run_id, step=row.number)
     return f"Unexpected {type(error).__name__}: {_clean(str(error))[:300]}. The log has it under {plan.run_id}."
+
+
+def _unavailable(names: Iterable[str], why: str) -> list[Observation]:
+    return [Observation(name=name, provenance=Provenance.UNAVAILABLE, source=why) for name in names]
 
 
 def _number(text: str) -> str | int | float:
@@ -397,5 +500,9 @@ def _clean_value(value: Any) -> Any:
             return {_clean(str(key)): _clean_value(inner) for key, inner in value.items()}
         case list() | tuple():
             return [_clean_value(inner) for inner in value]
-        case _:
+        case bool() | int() | None:
             return value
+        case float() if math.isfinite(value):
+            return value
+        case _:  # what JSON does not have
+            return _clean(str(value))

@@ -31,7 +31,7 @@ class Speaker:
             if place.surface == "slack":
                 said += self._in_thread(state, post, f"{key}:{place.surface}", place)
         if post.escalation:
-            for place in self._page_places(state.plan):
+            for place in self._page_places(state.plan, acknowledged=post.kind != "page"):
                 link = links.get(place.surface, "")
                 said += self._page(state, post, f"{key}:{place.surface}:{place.channel}", place, link)
         return said
@@ -44,12 +44,18 @@ class Speaker:
         escalation = post.escalation.number if post.kind == "page" and post.escalation else 0
         return [Said(f"{key}:thread", "thread", place, body, escalation)]
 
-    def _page_places(self, plan: Plan) -> list[Place]:
-        """The escalation channel; a run on an issue is paged there too."""
+    def _page_places(self, plan: Plan, *, acknowledged: bool) -> list[Place]:
+        """The escalation channel; a run on an issue is paged there too.
+
+        An acknowledgement is told wherever the page stands, so also in the channels of the run's threads.
+        """
         places = [self.escalation] if self.escalation else []
         if plan.place.surface == "github":
             places.append(plan.place)
-        return places or [plan.place]
+        if acknowledged:
+            places += [place for place in self.places(plan) if place.surface == "slack"]
+        by_channel = {(place.surface, place.channel): place for place in reversed(places or [plan.place])}
+        return list(by_channel.values())
 
     def _page(self, state: RunState, post: Post, key: str, place: Place, link: str) -> list[Said]:
         surface = self.surfaces.get(place.surface)

@@ -19,7 +19,8 @@ from bot.handler import Danger
 from bot.incoming import Actor, Incoming, Place
 from bot.runs.decide import new_run, next_due
 from bot.runs.model import Plan, RunState
-from bot.runs.perform import Connected, fill
+from bot.runs.perform import Connected
+from bot.runs.values import fill_at_start, fill_text, of_start
 from bot.settings import Settings
 from bot.store import Store
 from bot.words import duration
@@ -59,12 +60,9 @@ class RunStarter:
         missing = [name for name, value in inputs.items() if value == "" and _is_used(name, request)]
         if missing:
             raise UserError(f"{book.id} needs {', '.join(missing)}. Add for example --input {missing[0]}=VALUE")
-        values = {**inputs, "target": request.target.name, request.target.kind: request.target.name}
-        steps = tuple(
-            step.model_copy(update={"text": fill(step.text, values), "expectation": fill(step.expectation, values)})
-            for step in book.steps
-        )
-        book = book.model_copy(update={"steps": steps, "title": fill(book.title, values)})
+        values = of_start(inputs, request.target)
+        steps = tuple(fill_at_start(step, values) for step in book.steps)
+        book = book.model_copy(update={"steps": steps, "title": fill_text(book.title, values)})
         now = self.clock.now()
         total = request.budget or book.sla or book.total or sum((s.budget or timedelta() for s in steps), timedelta())
         connected = self.products.get(request.target.product)
@@ -87,15 +85,18 @@ class RunStarter:
             contacts=(escalation.contact,),
             repeat=getattr(escalation.repeat, severity),
             approvers=self.access.approvers(incoming.actor),
+            drill=request.drill,
+            faults=request.faults,
         )
 
     async def store_run(self, connection: AsyncConnection, plan: Plan, incoming: Incoming) -> Held | None:
         """Lock the target and store the run, in the caller's transaction; or say who holds the target."""
+        target = f"drill/{plan.target.key}" if plan.drill else plan.target.key
         if plan.changes:
             taken = await connection.execute(
                 self.store.insert_new(tables.locks)
                 .values(
-                    target=plan.target.key,
+                    target=target,
                     run_id=plan.run_id,
                     owner=plan.person,
                     reason=plan.reason or plan.command,
@@ -105,7 +106,7 @@ class RunStarter:
             )
             if taken.first() is None:
                 row = (
-                    await connection.execute(sa.select(tables.locks).where(tables.locks.c.target == plan.target.key))
+                    await connection.execute(sa.select(tables.locks).where(tables.locks.c.target == target))
                 ).one()
                 age = duration(self.clock.now() - row.since)
                 return Held(row.run_id, row.owner, row.reason, f"{row.since:%H:%M} UTC, {age} ago")
@@ -148,7 +149,7 @@ def _is_used(name: str, request: StartRun) -> bool:
     """Whether an action or a text of the runbook needs the input; facts may take its place in expectations."""
     mark = "{" + name + "}"
     return any(
-        mark in step.text or mark in step.expectation or any(mark in value for value in step.arguments.values())
+        any(mark in text for text in (step.text, step.expectation, step.condition or "", *step.arguments.values()))
         for step in request.runbook.steps
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -40,8 +41,13 @@ from bot.runs.decide import allowed
 from bot.runs.model import Escalation, Plan, Post, RunState, StepState
 from bot.words import counted, duration
 
-MARKS = {"done": "✓", "failed": "✗", "skipped": "–", "running": "▶", "waiting": "?", "approval": "?", "pending": "○"}
+MARKS = {"done": "✓", "failed": "✗", "skipped": "–", "running": "●", "waiting": "?", "approval": "?", "pending": "○"}
 EVIDENCE_IN_THREAD = 2500  # characters; a message of Slack holds about 13,200 in all
+
+BAR = "▰▱"  # time that is left, time that is gone
+BAR_CELLS = 10
+BUTTONS_ON_CARD = 4
+BRIEF_STEP = 62  # characters of a step on the card; the whole text is in the thread
 
 DOCUMENT_ID = re.compile(r"[A-Z]+\d+-\d+")  # P1-002: an id that people say; others are names of commands
 CALL_AT_END = re.compile(r"[:\s]*`[^`]*`\.?\s*$")
@@ -60,14 +66,16 @@ def card(state: RunState, now: datetime, name: Name) -> Message:
         Paragraph(headline),
         Lines(tuple(_step_line(state, index, now) for index in range(len(state.steps)))),
     ]
+    if waits_for := _waits_for(state):
+        blocks.append(Paragraph(waits_for))
     if question := _question(state):
         blocks.append(Paragraph(question))
     if state.page:
         blocks.append(Paragraph(_page_line(state.plan, state.page)))
     blocks.append(Note(_small_print(state, now, name)))
     if buttons := buttons_of(state):
-        blocks.append(Buttons(buttons[:3]))
-    summary = f"{_title(plan)}: {plain_line(headline)}"
+        blocks.append(Buttons(_one_primary(buttons[:BUTTONS_ON_CARD])))
+    summary = f"{_title(plan)}: {without_bar(plain_line(headline))}"
     return Message(summary=summary, blocks=tuple(blocks), colour=colour)
 
 
@@ -105,13 +113,25 @@ def _time_left(step: StepState, now: datetime) -> tuple[Span, ...]:
     if now >= step.deadline:
         return (Text(" · "), Bold(f"{duration(now - step.deadline)} over its {budget}"))
     left = duration(step.deadline - now)
-    return (Text(" · "), Bold(f"{left} left"), Text(f" of {budget}, until "), When(step.deadline))
+    bar = _bar((step.deadline - now) / (step.deadline - step.started_at))
+    return (Text(f" · {bar} "), Bold(f"{left} left"), Text(f" of {budget}, until "), When(step.deadline))
+
+
+def _bar(share: float) -> str:
+    """``▰▰▰▰▱▱▱▱▱▱``: what is left; never empty before the time is over."""
+    full = min(BAR_CELLS, max(1, round(share * BAR_CELLS)))
+    return BAR[0] * full + BAR[1] * (BAR_CELLS - full)
+
+
+def without_bar(text: str) -> str:
+    """For screen readers and notifications, which would name every cell of it."""
+    return re.sub(rf"[{BAR}]+ ", "", text)
 
 
 def _step_line(state: RunState, index: int, now: datetime) -> Line:
     row, step = state.plan.runbook.steps[index], state.steps[index]
     spans: list[Span] = [Text(f"{MARKS[step.status]}  {row.number}. ")]
-    title = plain_step(row)
+    title = _brief_step(row)
     spans.append(Bold(title) if index == state.current and not state.closed else Text(title))
     detail = _detail(step, now)
     if detail:
@@ -134,6 +154,14 @@ def _detail(step: StepState, now: datetime) -> str:
             return f"{said}, {taken}{late}"
         case _:
             return f"{step.outcome or 'failed'}, {taken}{late}"
+
+
+def _waits_for(state: RunState) -> Line:
+    """What the step that runs has to show."""
+    row = state.plan.runbook.steps[state.current]
+    if state.status != "running" or state.steps[state.current].status != "running" or not row.expectation:
+        return ()
+    return line("Waits for ", Code(_expected(row)))
 
 
 def _question(state: RunState) -> Line:
@@ -196,13 +224,21 @@ STYLES: dict[str, Literal["primary", "danger"]] = {
     "done": "primary",
     "approve": "danger",
     "fail": "danger",
-    "cancel": "danger",
 }
 
 
 def buttons_of(state: RunState) -> tuple[Button, ...]:
     """Only those that apply now, most likely first."""
     return tuple(_button(state, verb) for verb in allowed(state))
+
+
+def _one_primary(buttons: tuple[Button, ...]) -> tuple[Button, ...]:
+    """Only the first is made prominent: two green buttons side by side ask to be mistaken for one another."""
+    first = next((button for button in buttons if button.style == "primary"), None)
+    return tuple(
+        replace(button, style="default") if button.style == "primary" and button is not first else button
+        for button in buttons
+    )
 
 
 def _button(state: RunState, verb: str) -> Button:
@@ -216,7 +252,7 @@ def _button(state: RunState, verb: str) -> Button:
         preview = step.preview
         about: tuple[Block, ...] = (Paragraph(line(preview.summary if preview else "")),)
         if preview and preview.detail:
-            about += (CodeBlock(_short(preview.detail, 2500), preview.language),)
+            about += (CodeBlock(excerpt(preview.detail, EVIDENCE_IN_THREAD), preview.language),)
         dialog = Dialog(
             title="Approve this step",
             submit="Approve",
@@ -242,7 +278,7 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
                 Paragraph(line("Will do: ", step.preview.summary)),
             ]
             if step.preview.detail:
-                blocks.append(CodeBlock(_short(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
+                blocks.append(CodeBlock(excerpt(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
             return _with_summary(blocks, f"Step {row.number} will do: {step.preview.summary}")
         case "approval":
             return _approval(state, row, step)
@@ -273,7 +309,7 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
         case "note":
             return Message(f"{who} {post.text}", (Paragraph(line(Bold(who), f" {post.text}.")),))
         case "end":
-            return _end(state, who)
+            return _end(state, who, post.text)
         case _:
             if step.status == "skipped":
                 head = f"Step {row.number} was {'skipped by ' + who if who else 'not needed'}"
@@ -300,17 +336,29 @@ def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
         fields.append(("Outcome", line(Bold(step.outcome))))
     if fields:
         blocks.append(Fields(tuple(fields)))
-    if step.evidence:
+    if step.evidence and not _as_previewed(step):
         limit = EVIDENCE_OF_SUCCESS if step.status == "done" else EVIDENCE_IN_THREAD
         blocks.append(CodeBlock(_tail(step.evidence, limit), step.language))
     honest = [
-        f"{fact.name}: {fact.provenance.value}, {fact.source}"
+        f"{fact.name} {_PROVENANCE[fact.provenance]} {fact.source}"
         for fact in step.sources
-        if fact.source and fact.provenance not in (Provenance.EXACT, Provenance.INPUT)
+        if fact.source and fact.provenance in _PROVENANCE
     ]
     if honest:
         blocks.append(Note(line(_short(" · ".join(honest), 900))))
     return blocks
+
+
+_PROVENANCE = {
+    Provenance.RENAMED: "is read from",
+    Provenance.DERIVED: "is derived from",
+    Provenance.UNAVAILABLE: "cannot be known:",
+}
+
+
+def _as_previewed(step: StepState) -> bool:
+    """Whether the evidence says again what the message above it has shown: a change is made as it was previewed."""
+    return step.status == "done" and step.preview is not None and step.preview.language == step.language
 
 
 def _approval(state: RunState, row: Step, step: StepState) -> Message:
@@ -319,7 +367,7 @@ def _approval(state: RunState, row: Step, step: StepState) -> Message:
     if step.preview:
         blocks.append(Paragraph(line("Will do exactly this: ", step.preview.summary)))
         if step.preview.detail:
-            blocks.append(CodeBlock(_short(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
+            blocks.append(CodeBlock(excerpt(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
     if state.plan.approvers:
         blocks.append(
             Note(line(f"Somebody other than the one who asked has to approve: {', '.join(state.plan.approvers)}"))
@@ -329,7 +377,7 @@ def _approval(state: RunState, row: Step, step: StepState) -> Message:
     return _with_buttons(state, blocks, head)
 
 
-def _end(state: RunState, who: str) -> Message:
+def _end(state: RunState, who: str, reason: str) -> Message:
     took = duration((state.finished_at or state.plan.started_at) - state.plan.started_at)
     done = sum(step.status == "done" for step in state.steps)
     skipped = sum(step.status == "skipped" for step in state.steps)
@@ -338,7 +386,8 @@ def _end(state: RunState, who: str) -> Message:
     words = {"done": "Run done", "failed": f"Run ended as failed{by}", "cancelled": f"Run cancelled{by}"}[state.status]
     over = [state.plan.runbook.steps[i].number for i, step in enumerate(state.steps) if step.overdue]
     late = f" Over budget: step {', '.join(over)}." if over else ""
-    spans = line(Bold(words), f" after {took}: {text}.{late}")
+    because = f" Reason: {reason}" if reason else ""
+    spans = line(Bold(words), f" after {took}: {text}.{late}{because}")
     return Message(plain_line(spans), (Paragraph(spans),), "good" if state.status == "done" else "bad")
 
 
@@ -367,7 +416,7 @@ def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Na
         fields.append(("Expected", line(Code(_expected(row)))))
     if step.observed:
         fields.append(("Seen", line(Code(_short(step.observed, 600)))))
-    elif step.summary:
+    elif step.summary and step.summary.rstrip(".") not in page.reason:
         fields.append(("Seen", line(_short(step.summary, 600))))
     fields.append(("Severity", line(plan.severity)))
     blocks.append(Fields(tuple(fields)))
@@ -391,6 +440,15 @@ def plain_step(row: Step) -> str:
     """The Action cell without its Markdown marks and without the call that it binds to."""
     text = CALL_AT_END.sub("", row.text) if row.action else row.text
     return (text or row.text).replace("`", "").replace("**", "").strip().rstrip(".")
+
+
+def _brief_step(row: Step) -> str:
+    """The first sentence of the step; what comes after it explains."""
+    first = re.split(r"(?<=\w)[.;] ", plain_step(row), maxsplit=1)[0]
+    if len(first) <= BRIEF_STEP:
+        return first
+    clause = first[:BRIEF_STEP].rpartition(", ")[0]
+    return clause if len(clause) > BRIEF_STEP / 3 else f"{first[:BRIEF_STEP].rpartition(' ')[0]} …"
 
 
 def _expected(row: Step) -> str:
@@ -417,6 +475,14 @@ def _sentence(text: str) -> str:
 
 def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def excerpt(text: str, limit: int) -> str:
+    """The beginning of a preview, whole lines only, and how much is missing."""
+    if len(text) <= limit:
+        return text
+    kept = text[:limit].rpartition("\n")[0] or text[:limit]
+    return f"{kept}\n… and {counted(text[len(kept) :].strip().count(chr(10)) + 1, 'more line')}"
 
 
 def _tail(text: str, limit: int) -> str:

@@ -31,7 +31,7 @@ async def check_recovery(handler: Somas, context: ActionContext) -> ActionResult
     project = await handler.project(context.target.name)
     metrics = measure(project, now)
     stage = context.inputs.get("stage") or metrics.restart_stage
-    said = f"{project.id} is {status_text(project)}, {stage_text(project, now)}. Nothing recovers it by itself."
+    said = f"{project.id} is {status_text(project)}; stage {stage_text(project, now)}. Nothing recovers it by itself."
     if retry := next_retry(project, stage):
         limit = project.config.max_retry_attempts
         over = "over" if retry > limit else "within"

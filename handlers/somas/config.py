@@ -15,6 +15,10 @@ import yaml
 
 from handlers.somas.decode import items, mapping, text
 from handlers.somas.stages import current_name
+from handlers.somas.state import read_bytes
+
+LARGEST_CONFIG = 1024 * 1024  # bytes; SOMAS's own has 10 kB
+DEEPEST, MOST_ALIASES, MOST_KEYS = 50, 1000, 10_000
 
 TIMEOUT_HOURS: Mapping[str, float] = {
     "intake": 2,
@@ -82,13 +86,38 @@ def read_config(root: Path) -> Config:
     )
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # no libyaml: no CSafeLoader
+    """The safe loader, and ``<<: [*a, *a]`` within ``<<: [*b, *b]`` cannot multiply until the memory is full."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            raise yaml.MarkedYAMLError(problem="merges too many keys")
+
+
+def _decoded(data: bytes) -> Any:
+    """The document. Raises ``YAMLError``, also for one so deep that libyaml's recursion would end the process."""
+    depth = aliases = 0
+    for event in yaml.parse(data, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > DEEPEST or aliases > MOST_ALIASES:
+            raise yaml.MarkedYAMLError(problem="nested too deeply" if depth > DEEPEST else "too many aliases")
+    return yaml.load(data, Loader=_Loader)  # noqa: S506 a safe loader
+
+
 def _load(root: Path, name: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        loaded = yaml.load((root / name).read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe loaders
-    except FileNotFoundError:
+    data = read_bytes(root / name, LARGEST_CONFIG)
+    if data is None:
         problems.append(f"{name} is missing; the usual values are used")
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        said = str(getattr(error, "problem", "") or getattr(error, "strerror", "") or type(error).__name__)
+        return {}
+    if isinstance(data, str):
+        problems.append(f"{name} {data}; the usual values are used")
+        return {}
+    try:
+        loaded = _decoded(data)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = str(getattr(error, "problem", "") or type(error).__name__)
         problems.append(f"{name} cannot be read ({said}); the usual values are used")
     else:
         if isinstance(loaded, dict):

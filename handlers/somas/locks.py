@@ -88,9 +88,10 @@ def replace(path: Path, data: bytes) -> None:
 def append(path: Path, text: str) -> None:
     """Add whole lines at the end, or nothing at all. Raises ``OSError``; the log is then as long as before.
 
+    A symbolic link is refused: whoever writes in the project's folder could aim the bot at any file of its own.
     After a cut last line a newline comes first, so that nothing is glued to it.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         size = os.fstat(handle).st_size
         cut = size > 0 and os.pread(handle, 1, size - 1) != b"\n"

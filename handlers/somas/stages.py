@@ -85,7 +85,11 @@ def stage_argument(text: str) -> str:
         meant = LOOSE_NAMES[name]
         raise UserError(
             f"There is no stage {name}. The stage that does this work is called {meant}: use --from {meant}.",
+            suggestions=(meant,),
         )
     nearest = process.extractOne(name[:40], STAGES, scorer=fuzz.WRatio, score_cutoff=60)
     hint = f"Did you mean {nearest[0]}? " if nearest else ""
-    raise UserError(f"There is no stage {text.strip()[:40]!r}. {hint}The stages are: {', '.join(STAGES)}.")
+    raise UserError(
+        f"There is no stage {text.strip()[:40]!r}. {hint}The stages are: {', '.join(STAGES)}.",
+        suggestions=(nearest[0],) if nearest else (),
+    )

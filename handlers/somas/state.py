@@ -6,6 +6,7 @@ every change. Upstream's schemas are not used: no real file is valid by them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,7 @@ from handlers.somas.decode import brief, instant, items, loads, mapping, text, w
 from handlers.somas.stages import STAGES, current_name
 
 Condition = Literal["ok", "missing", "damaged"]
-LARGEST_FILE = 256 * 1024 * 1024  # bytes; a state file has 4 kB, a log of a year a few MB
+LARGEST_FILE = 32 * 1024 * 1024  # bytes; a state file has 4 kB, a log of a year a few MB; JSON may take 20 times that
 
 
 @dataclass(frozen=True)
@@ -291,19 +292,26 @@ def read_dead_letters(directory: Path, project_id: str) -> DeadLetterFile:
     return DeadLetterFile("damaged", data) if isinstance(data, str) else decode_dead_letters(data, project_id)
 
 
-def read_bytes(path: Path) -> bytes | str | None:
-    """A regular file's bytes; None when it is missing; a sentence when it cannot be read."""
+def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes | str | None:
+    """A regular file's bytes; None when it is missing; a sentence when it cannot be read (``largest``: bytes)."""
     try:
         found = path.stat()
         if not S_ISREG(found.st_mode):  # a pipe would block for ever
             return "is not a regular file"
-        if found.st_size > LARGEST_FILE:
+        if found.st_size > largest:
             return f"is too large to be read ({found.st_size} bytes)"
-        return path.read_bytes()
+        with open(path, "rb", opener=_without_waiting) as file:
+            data = file.read(largest + 1) or b""  # it may have grown, and one of /proc says that it is empty
+        return data if len(data) <= largest else f"is too large to be read (more than {largest} bytes)"
     except FileNotFoundError:
         return None
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens also what has meanwhile become a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _entries(raw: list[Any]) -> tuple[DeadLetter, ...]:

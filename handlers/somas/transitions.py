@@ -18,6 +18,7 @@ from handlers.somas.stages import current_name
 from handlers.somas.state import Condition, read_bytes
 
 _START = '{"id": "'
+MOST_GLUED = 1000  # events of one line: a crash glues two, and every try may read the line to its end
 _decoder = json.JSONDecoder()
 
 
@@ -110,7 +111,9 @@ def encode_event(event: Mapping[str, Any]) -> str:
 
 def _glued(line: str) -> Iterator[Event]:
     start = line.find(_START)
-    while start >= 0:
+    tries = 0
+    while start >= 0 and tries < MOST_GLUED:
+        tries += 1
         after = start + 1
         try:
             found, after = _decoder.raw_decode(line, start)

@@ -282,6 +282,7 @@ async def _check(handler: SupervisorHandler, ctx: ActionContext, verb: Verb) -> 
 
 # --- results --------------------------------------------------------------------------------------------------------
 
+UNTOLD = {"restart_limit": True, "liveness": True}  # of a record: it says nothing about a stop
 SHOWN_OF_CHILD = frozenset({"child.operation", "child.attempt", "child.status", "child.stop_state", "child.present"})
 
 
@@ -294,12 +295,7 @@ def _result(
     state: State | None,
     answer: CommandResult | None = None,
 ) -> ActionResult:
-    evidence: dict[str, Any] = {}
-    if answer is not None:
-        evidence["answer"] = answer.model_dump(exclude_none=True)
-    if state is not None:
-        child = find(state, subject.child_id)
-        evidence["record"] = child.record.model_dump() if child and child.record else None
+    evidence, language = _evidence(outcome, subject, state, answer)
     target = ctx.target.model_copy(update={"kind": "child", "name": subject.child_id})
     seen = facts.Seen(
         target=target,
@@ -316,10 +312,23 @@ def _result(
     return ActionResult(
         status=outcome,
         summary=f"{subject.client.name}: {summary}",
-        evidence=json.dumps(evidence, indent=2, ensure_ascii=False) if evidence else "",
-        language="json" if evidence else "",
+        evidence=evidence,
+        language=language,
         observations=tuple(facts.observe(names, seen, {})),
     )
+
+
+def _evidence(outcome: str, subject: Subject, state: State | None, answer: CommandResult | None) -> tuple[str, str]:
+    """Text and its language: after a success the children as they are now, else what the process said of this one."""
+    if outcome == "done" and state is not None:
+        return status.as_text(state), ""
+    said: dict[str, Any] = {}
+    if answer is not None:
+        said["answer"] = answer.model_dump(exclude_none=True, exclude={"state_delta": {"outcome": UNTOLD}})
+    if state is not None:
+        child = find(state, subject.child_id)
+        said["record"] = child.record.model_dump(exclude=set(UNTOLD)) if child and child.record else None
+    return (json.dumps(said, indent=2, ensure_ascii=False), "json") if said else ("", "")
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

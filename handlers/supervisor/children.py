@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from bot.words import counted
 from handlers.supervisor.protocol import ChildRecord, State, Verb
 
 RUNNING = ("running", "ready")
@@ -166,7 +167,9 @@ def failing(samples: Sequence[Sample], max_backoff: float) -> dict[str, str]:
         elif record.operation != "active":
             continue
         elif limit.used and age <= limit.window_millis / 1000:
-            found[child.id] = f"last failed {max(0, round(age))} s ago, {limit.used} times in {_window(record)}"
+            found[child.id] = (
+                f"last failed {max(0, round(age))} s ago, {counted(limit.used, 'time')} in {_window(record)}"
+            )
         elif count > 1 and seconds >= max_backoff:
             found[child.id] = f"no attempt in {count} samples over {seconds:.1f} s"
     return found

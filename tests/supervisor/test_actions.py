@@ -37,7 +37,7 @@ async def test_quarantine_stops_a_child_in_a_crash_loop_for_good(desks: Desks) -
     record = await desk.record("worker-3")
     assert (record.operation, record.attempt, record.stop_state) == ("quarantined", None, "no_active_attempt")
     assert {fact.name: fact.value for fact in result.observations}["child.operation"] == "quarantined"
-    assert json.loads(result.evidence)["record"]["operation"] == "quarantined"
+    assert ["worker-3", "quarantined"] in [row.split()[:2] for row in result.evidence.splitlines()]
 
 
 async def test_quarantine_of_what_is_quarantined_sends_nothing(desks: Desks) -> None:

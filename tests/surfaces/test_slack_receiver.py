@@ -216,7 +216,7 @@ async def test_a_button_is_the_same_as_typing_its_command(bot: Bot) -> None:
     await bot.slack.press("U0SCOT", "C0OPS", card, label="Acknowledge")
     incoming = bot.notebook.last
     assert (incoming.text, str(incoming.actor)) == ("/runs ack 01JABC", "slack:U0SCOT")
-    assert incoming.place == Place(surface="slack", channel="C0OPS", thread=card)
+    assert incoming.place == Place(surface="slack", channel="C0OPS")
     assert incoming.response_url.startswith("http")
 
 
@@ -228,7 +228,7 @@ async def test_a_form_is_asked_and_what_was_entered_becomes_the_command(bot: Bot
     answer = await bot.slack.submit("U0ALICE", view.id, {"Why?": "it is fine; $(rm -rf) again"})
     assert answer.ok
     assert bot.notebook.texts == ['/runs cancel 01JABC --reason "it is fine; $(rm -rf) again"']
-    assert bot.notebook.last.place == Place(surface="slack", channel="C0OPS", thread=card)
+    assert bot.notebook.last.place == Place(surface="slack", channel="C0OPS")
     assert bot.slack.open_views("U0ALICE") == []
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bot.demo.slack.delivery import Delivery
 from bot.demo.slack.local import LocalSlack, SlashAnswer, SubmitAnswer
-from bot.demo.slack.page import SlashCommand
+from bot.demo.slack.page import Hint, SlashCommand
 from bot.demo.slack.reading import LocalButton
 from bot.demo.slack.workspace import LocalMessage, LocalView
 
 __all__ = [
     "Delivery",
+    "Hint",
     "LocalButton",
     "LocalMessage",
     "LocalSlack",

@@ -20,7 +20,7 @@ from bot.clock import Clock
 from bot.demo.slack import mrkdwn, payloads
 from bot.demo.slack.delivery import Courier, Delivery
 from bot.demo.slack.faults import Faults, RateLimits
-from bot.demo.slack.page import Page, SlashCommand
+from bot.demo.slack.page import Hint, Page, SlashCommand
 from bot.demo.slack.reading import LocalButton
 from bot.demo.slack.web_api import WebApi
 from bot.demo.slack.workspace import (
@@ -71,7 +71,7 @@ class LocalSlack:
     ``request_time`` (seconds since 1970) dates the signatures, which the bot compares with its own clock.
     ``ack_seconds`` is Slack's patience. ``scopes`` limits the bot's token; None allows everything.
     ``events`` are the event types that the app is subscribed to. ``commands``, when given, are the only slash commands
-    that exist; the page completes them.
+    that exist; the page completes them. ``hints`` are what the page offers to a first-time visitor.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class LocalSlack:
         self.space = Workspace(clock=clock, team_id=team_id, app_id=app_id, bot_user_id=bot_user_id)
         self.events: set[str] = {"app_mention"}
         self.commands: list[SlashCommand] = []
+        self.hints: list[Hint] = []
         self.api = WebApi(
             self.space,
             token=bot_token,
@@ -196,8 +197,8 @@ class LocalSlack:
 
     # -- who and what there is -----------------------------------------------------------------------------------------
 
-    def add_person(self, id: str, name: str, *, real_name: str = "", is_bot: bool = False) -> None:
-        self.space.add_person(Person(id, name, real_name or name.capitalize(), is_bot))
+    def add_person(self, id: str, name: str, *, real_name: str = "", title: str = "", is_bot: bool = False) -> None:
+        self.space.add_person(Person(id, name, real_name or name.capitalize(), is_bot, title))
 
     def add_channel(self, id: str, name: str, *, members: Sequence[str], archived: bool = False) -> None:
         """``members`` are ids; the bot is in the channel only if its own id is among them."""

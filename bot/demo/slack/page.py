@@ -49,6 +49,14 @@ class SlashCommand:
     help: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Something that a first-time visitor may try: clicking it puts ``text`` into the input box."""
+
+    text: str
+    help: str
+
+
 class Page:
     """The routes of the page. Live changes are server-sent events."""
 
@@ -133,6 +141,7 @@ class Page:
             "people": [asdict(person) for person in space.people.values()],
             "channels": [asdict(channel) for channel in space.channels.values()],
             "groups": [asdict(group) for group in space.groups.values()],
+            "hints": [asdict(hint) for hint in self._slack.hints],
             "commands": [asdict(command) for command in self._slack.commands],
             "messages": [self._message(one) for one in space.all_messages()],
             "views": {user: self._views(user) for user in space.views},

@@ -40,6 +40,7 @@ class Person:
     name: str
     real_name: str
     is_bot: bool = False
+    title: str = ""  # what the person does, for the page
 
 
 @dataclass(slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Mapping
 
 from bot.incoming import Place
@@ -9,6 +11,8 @@ from bot.messages import Message
 from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.markdown import draw
 from bot.surfaces.port import Body
+
+PROBLEMS_KEPT = 15.0  # seconds
 
 
 class GitHubPort:
@@ -20,6 +24,9 @@ class GitHubPort:
         self.surface = surface
         self.people = people
         self.web_url = web_url(api_url)
+        self._asking = asyncio.Lock()
+        self._problems: list[str] = []
+        self._ask_again_at = -math.inf  # of the event loop's clock
 
     def draw(self, message: Message) -> Body:
         return {"body": draw(message, self.people)}
@@ -47,7 +54,13 @@ class GitHubPort:
         await self.post(place, body, key, maybe_posted=maybe_posted)
 
     async def problems(self) -> list[str]:
-        return await self.surface.problems()
+        """Asked of GitHub now and then: whoever may ask /readyz must not use up the bot's requests of an hour."""
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            if now >= self._ask_again_at:
+                self._problems = await self.surface.problems()
+                self._ask_again_at = now + PROBLEMS_KEPT
+            return self._problems
 
 
 def web_url(api_url: str) -> str:

@@ -24,6 +24,7 @@ from bot.surfaces.github.comments import new_commands
 # this but for texts made of escapes only; those are left to the poller.
 MAX_BODY = 1024 * 1024
 REMEMBERED_DELIVERIES = 10_000
+MOST_COMMANDS = 10  # of one comment; whoever may comment could otherwise have the bot answer 8,000 times
 MARKER = "<!-- opsbot:"  # what every comment of the bot carries, see client.py
 
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
@@ -97,7 +98,7 @@ def incoming_from(
             received_at=received_at,
             comment_id=comment.id,
         )
-        for identity, command in new_commands(body, before, roots, mention)
+        for identity, command in new_commands(body, before, roots, mention)[:MOST_COMMANDS]
     ]
 
 

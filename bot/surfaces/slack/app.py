@@ -263,6 +263,9 @@ class SlackReceiver:
         if team != known.team_id and not same_house:
             log.warning("slack.other_team", team=one_line(team)[:40])
             return "This opsbot belongs to another workspace, so nothing was done."
+        if payloads.presser_is_stranger(body, known.team_id):
+            log.warning("slack.stranger", user=one_line(payloads.get(body, "user", "id"))[:40])
+            return "You are of another organisation than this opsbot, so nothing was done."
         if self._app_id and app and app != self._app_id:
             log.warning("slack.other_app", app=one_line(app)[:40])
             return "This opsbot belongs to another Slack app, so nothing was done."

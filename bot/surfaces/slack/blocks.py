@@ -37,6 +37,7 @@ from bot.messages import (
     Paragraph,
     plain_text,
 )
+from bot.surfaces.card import without_bar
 from bot.surfaces.printable import cut, one_line, printable
 from bot.surfaces.slack import dialog as forms
 from bot.surfaces.slack.elements import (
@@ -193,7 +194,7 @@ def _fallback(message: Message, people: Mapping[str, str]) -> str:
     for one in printable(plain_text(spoken)).split("\n"):
         if left < 0:
             break
-        shown = one.strip()
+        shown = without_bar(one.strip())
         if shown and shown not in lines:
             lines.append(shown)
             left -= len(shown) + 1

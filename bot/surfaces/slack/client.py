@@ -159,6 +159,27 @@ class SlackSurface:
             await self._introduce()
         return [self._trouble] if self._trouble else []
 
+    async def channel_problems(self, channel: str) -> list[str]:
+        """Whether the bot can read the channel, which it can only as a member of it (``opsbot doctor``)."""
+        if self._trouble:
+            return []  # ``problems`` tells why nothing works
+        try:
+            await self._call(self.client.conversations_history, channel=channel, limit=1)
+        except (TryLater, Undeliverable) as error:
+            return [f"slack.channel: {channel} cannot be used: {error}"]
+        return []
+
+    async def connection_problems(self, app_token: str) -> list[str]:
+        """Whether Slack would open a Socket Mode connection for this token (``opsbot doctor``)."""
+        try:
+            await self.client.apps_connections_open(app_token=app_token)
+        except SlackApiError as error:
+            hint = "SLACK_APP_TOKEN has to be an app-level token with connections:write."
+            return [f"Slack: apps.connections.open failed: {error.response.get('error')}. {hint}"]
+        except (aiohttp.ClientError, TimeoutError, SlackClientError, ValueError, AttributeError) as error:
+            return [f"Slack: apps.connections.open failed: {error or type(error).__name__}"]
+        return []
+
     async def _introduce(self) -> None:
         self._checked_at = self._clock.now()
         try:

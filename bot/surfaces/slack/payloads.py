@@ -114,16 +114,14 @@ def from_press(body: Mapping[str, Any], now: datetime) -> Pressed:
 
 
 def _pressed_in(body: Mapping[str, Any]) -> Place:
-    """The thread of the message that holds the button; its own when it is not in one.
+    """Where the message with the button is: pressing it is the same as typing its command there.
 
-    A private message has no thread that others could see, unless it was itself shown in one.
+    So a run that a button in the channel starts has its card in the channel, where everybody sees it.
     """
     container = body.get("container")
     container = container if isinstance(container, Mapping) else {}
     channel = get(container, "channel_id") or _need(body, "channel", "id")
     thread = get(container, "thread_ts") or get(body, "message", "thread_ts")
-    if not thread and container.get("is_ephemeral") is not True:
-        thread = get(container, "message_ts") or get(body, "message", "ts")
     return Place(surface="slack", channel=channel, thread=thread)
 
 
@@ -169,3 +167,9 @@ def stranger(body: Mapping[str, Any]) -> bool:
     event = body.get("event")
     home = get(event, "user_team") or get(event, "team")
     return bool(home) and home not in (team(body), enterprise(body))
+
+
+def presser_is_stranger(body: Mapping[str, Any], own_team: str) -> bool:
+    """The same for a pressed button or a sent form. In an enterprise people of other workspaces are no strangers."""
+    home = get(body, "user", "team_id")
+    return bool(home) and home != own_team and not enterprise(body)

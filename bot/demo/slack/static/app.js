@@ -11,7 +11,7 @@ const messages = new Map(); // "C1/ts" -> message
 const dismissed = new Set(); // ephemeral messages that were hidden
 const seen = new Map(); // "U1/C1" -> newest ts that this person has looked at
 const seenThreads = new Map(); // "U1/C1/root" -> newest ts
-const state = { team: "", bot: "", people: [], channels: [], groups: [], commands: [], views: {}, me: "", channel: "", thread: "" };
+const state = { team: "", bot: "", people: [], channels: [], groups: [], commands: [], hints: [], views: {}, me: "", channel: "", thread: "" };
 
 const world = {
   get me() { return state.me; },
@@ -59,7 +59,7 @@ async function load() { // one at a time; what happens meanwhile is kept and com
 }
 
 function take(answer) {
-  Object.assign(state, { team: answer.team, bot: answer.bot, people: answer.people, channels: answer.channels, groups: answer.groups, commands: answer.commands, views: answer.views });
+  Object.assign(state, { team: answer.team, bot: answer.bot, people: answer.people, channels: answer.channels, groups: answer.groups, commands: answer.commands, hints: answer.hints, views: answer.views });
   messages.clear();
   for (const message of answer.messages) messages.set(key(message), message);
   choosePlace();
@@ -204,7 +204,7 @@ function drawSidebar() {
   $("people").replaceChildren(...state.people.filter((one) => !one.is_bot).map((one) => {
     const calls = one.id === state.me ? 0 : myChannels(one.id).reduce((sum, channel) => sum + news(one.id, channel.id).calls, 0);
     return el("button", { class: `person${one.id === state.me ? " current" : ""}`, "aria-pressed": String(one.id === state.me), dataset: { user: one.id, testid: "person" }, onclick: () => go({ me: one.id, channel: state.channel, thread: state.thread }) },
-      avatar(one.id, "small"), el("span", { class: "person-label" }, el("span", { class: "person-name" }, one.real_name), el("span", { class: "person-handle" }, `@${one.name}`)), badge(calls));
+      avatar(one.id, "small"), el("span", { class: "person-label" }, el("span", { class: "person-name" }, one.real_name), el("span", { class: "person-handle" }, `@${one.name}${one.title ? ` · ${one.title}` : ""}`)), badge(calls));
   }));
 }
 
@@ -326,8 +326,19 @@ function drawMessages(jump = false) {
   lookAt();
   const found = [...messages.values()].filter((one) => one.channel === state.channel && (!one.in_thread || one.broadcast) && visible(one)).sort(inOrder);
   const channel = state.channels.find((one) => one.id === state.channel);
-  const welcome = el("div", { class: "welcome", dataset: { key: "welcome" } }, el("h2", {}, channel ? `# ${channel.name}` : ""), el("p", {}, "This is the very beginning of the channel. Type ", el("kbd", {}, "/"), " to see the commands."));
-  fill($("messages"), [welcome, ...list(found, false)], jump);
+  fill($("messages"), [beginning(channel), ...list(found, false)], jump);
+}
+
+// The very beginning of a channel; in the first one, what a first-time visitor may try.
+function beginning(channel) {
+  const first = channel && channel.id === myChannels()[0]?.id && state.hints.length > 0;
+  const offer = (hint) => el("li", {}, el("button", { class: "hint-button", type: "button", dataset: { testid: "hint" }, onclick: () => $("composer").firstElementChild?.put(hint.text) },
+    el("code", {}, hint.text), el("span", { class: "hint-help" }, hint.help)));
+  return el("div", { class: "welcome", dataset: { key: "welcome" } }, el("h2", {}, channel ? `# ${channel.name}` : ""),
+    !first && el("p", {}, "This is the very beginning of the channel. Type ", el("kbd", {}, "/"), " to see the commands."),
+    first && el("p", {}, "You are ", el("strong", {}, person(state.me).real_name), ". Click one of these or type it below, then press ", el("kbd", {}, "Enter"), ":"),
+    first && el("ul", { class: "hints" }, ...state.hints.map(offer)),
+    first && el("p", {}, "Each run has one card here; its steps are told in the thread under it. Type ", el("kbd", {}, "/"), " for all commands. Become somebody else under ", el("strong", {}, "You are"), "."));
 }
 
 function drawThread(jump = false) {

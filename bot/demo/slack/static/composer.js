@@ -96,5 +96,12 @@ export function composer({ label, testid, send, commands, names }) {
     }
   });
   button.addEventListener("click", submit);
+  node.put = (text) => { // what somebody clicked, ready to be sent
+    area.value = text;
+    closedFor = text;
+    area.focus();
+    grow();
+    offer();
+  };
   return node;
 }

@@ -1,0 +1,86 @@
+"""A runbook is saved, and the next ``/runs start`` runs it: the folders are looked at whenever they are used.
+
+A look is one ``stat`` per file, in a thread; only a change is read. A file that cannot be read as a runbook keeps the
+version that was read before, and says so. Runs that have begun carry their own copy and see nothing of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from bot.handler import BlockingRunner, Product
+from bot.runbooks.library import RunbookLibrary, markdown_files
+from bot.runbooks.problems import Problem
+
+log = structlog.get_logger("opsbot.runbooks")
+
+Stamp = tuple[int, int, int, int]  # inode, size in bytes, times of change in nanoseconds
+
+
+class RunbookFolders:
+    """The runbooks of the products and of ``[runbooks] paths``, as they are now."""
+
+    def __init__(self, products: Sequence[Product], paths: Sequence[Path], run_blocking: BlockingRunner) -> None:
+        self._products = tuple(products)
+        self._paths = tuple(paths)
+        self._run_blocking = run_blocking
+        self._one_look = asyncio.Lock()
+        self._stamps: dict[Path, Stamp] | None = None
+        self._library: RunbookLibrary | None = None
+        self._said: frozenset[str] = frozenset()
+
+    async def library(self) -> RunbookLibrary:
+        """What is on the disk now; the same object as long as nothing has changed."""
+        async with self._one_look:
+            return await self._run_blocking(self._look)
+
+    async def problems(self) -> list[str]:
+        """What cannot be read, one sentence each, and whether an earlier version is used for it."""
+        library = await self.library()
+        kept: dict[str, list[str]] = {}
+        for runbook in library.runbooks.values():
+            if runbook.stale:
+                kept.setdefault(runbook.source, []).append(runbook.id)
+        return [_sentence(problem, kept.get(problem.source, [])) for problem in library.problems]
+
+    def _look(self) -> RunbookLibrary:
+        stamps = self._all_stamps()
+        if self._library is not None and stamps == self._stamps:
+            return self._library
+        before, self._stamps = self._stamps, stamps  # taken before the files are read: a change meanwhile is seen next
+        self._library = RunbookLibrary(self._products, self._paths, self._library)
+        if before is not None:
+            either = stamps.keys() | before.keys()
+            changed = sorted(str(file) for file in either if stamps.get(file) != before.get(file))
+            log.info("runbooks were read again", files=changed)
+        told = {f"{each.source}:{each.line}: {each.message}" for each in self._library.problems}
+        for problem in sorted(told - self._said):
+            log.error("a runbook cannot be read", problem=problem)
+        self._said = frozenset(told)
+        return self._library
+
+    def _all_stamps(self) -> dict[Path, Stamp]:
+        folders = [product.runbooks for product in self._products if product.runbooks is not None]
+        stamps: dict[Path, Stamp] = {}
+        for folder in (*folders, *self._paths):
+            try:
+                files = markdown_files(folder)
+            except OSError:
+                continue  # the library tells it
+            for file in files:
+                try:
+                    now = file.stat()
+                except OSError:
+                    continue
+                stamps[file] = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        return stamps
+
+
+def _sentence(problem: Problem, kept: list[str]) -> str:
+    where = f"{problem.source}:{problem.line}" if problem.line else problem.source
+    used = f"; {' and '.join(kept)} goes on as it was read before" if kept else ""
+    return f"Runbook {where}: {problem.message}{used}"

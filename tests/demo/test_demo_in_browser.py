@@ -1,0 +1,195 @@
+"""``make run``, the page in a real Chromium, and what a newcomer types there: the whole bot, seen from the outside.
+
+Nothing is looked up behind the page: what is asserted is what a person reads on it. Each wait is for something that the
+page shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.demo.chromium import browser_page, chromium_path
+from tests.demo.demo_process import DemoProcess, demo
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+RESTART_SECONDS = 12  # as long as a restart may take here; a minute in the demo
+SOON = 15_000  # milliseconds for everything that only has to be done and drawn
+WHEN_TIME_IS_OVER = (RESTART_SECONDS + 20) * 1000
+
+
+class Visitor:
+    """Somebody in front of the page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.channel = page.get_by_test_id("messages")
+        self.thread = page.get_by_test_id("thread-messages")
+
+    async def becomes(self, name: str) -> None:
+        one = self.page.get_by_test_id("people").get_by_role("button", name=name)
+        await one.click()
+        await expect(one).to_have_attribute("aria-pressed", "true")
+
+    async def types(self, text: str) -> None:
+        box = self.page.get_by_test_id("composer")
+        await box.press_sequentially(text)
+        await box.press("Enter")
+        await expect(box).to_have_value("")
+
+    async def says_in_thread(self, text: str) -> None:
+        box = self.page.get_by_test_id("thread-composer")
+        await box.fill(text)
+        await box.press("Enter")
+
+    def card(self, title: str) -> Locator:
+        """The message in the channel with this heading."""
+        heading = self.page.get_by_role("heading", name=title, exact=True)
+        return self.channel.get_by_test_id("message").filter(has=heading)
+
+    def page_of(self, title: str) -> Locator:
+        """The messages in the channel that call somebody because of this run."""
+        return self.channel.get_by_test_id("message").filter(has_text=f"{title} needs you")
+
+    async def opens_thread(self, card: Locator) -> None:
+        await card.get_by_test_id("thread-link").click()
+        await expect(self.thread).to_be_visible()
+
+    async def reads(self, *wanted: str, timeout: int = SOON) -> None:
+        """Wait until all of it stands in the thread."""
+        for one in wanted:
+            await expect(self.thread).to_contain_text(one, timeout=timeout)
+
+    async def replies(self) -> list[str]:
+        """What the thread says under the card, without the times of day."""
+        shown = await self.thread.get_by_test_id("message").all_inner_texts()
+        return [re.sub(r"^(opsbot\s+APP\s+)?\d\d:\d\d\s+", "", one) for one in shown[1:]]
+
+
+@asynccontextmanager
+async def visit() -> AsyncIterator[tuple[DemoProcess, Visitor]]:
+    chromium_path()  # skips before anything is started
+    async with demo("--restart-seconds", str(RESTART_SECONDS)) as running:
+        try:
+            async with browser_page(running.url) as page:
+                page.set_default_timeout(SOON)
+                await expect(page.get_by_test_id("channel-name")).to_have_text("# ops")
+                yield running, Visitor(page)
+        except BaseException:
+            print(running.said, running.logs())
+            raise
+
+
+async def test_a_child_is_quarantined_and_a_restart_runs_out_of_time() -> None:
+    """The two commands of the README; the second one is answered by nobody, so that Scot is paged."""
+    async with visit() as (_, alice):
+        await expect(alice.page.get_by_test_id("hint").filter(has_text="/somas restart project-42")).to_be_visible()
+
+        await alice.types("/supervisor quarantine worker-3")
+        quarantine = alice.card("Quarantine worker-3 of payments")
+        await expect(quarantine).to_contain_text("Done after", timeout=SOON)
+        await expect(quarantine).to_contain_text("met")
+        await alice.opens_thread(quarantine)
+        await alice.reads("Expected:", "Seen:", "quarantined", "Outcome: met", "Run done")
+
+        await alice.types("/somas restart project-42")
+        title = "Restart a project at a stage: project-42"
+        restart = alice.card(title)
+        await expect(restart).to_contain_text("Step 4 of 4: running", timeout=SOON)
+        await expect(restart).to_contain_text(re.compile(rf"\d+ s left of {RESTART_SECONDS} s, until \d\d:\d\d"))
+        await expect(restart).to_contain_text('Waits for stage.status == "in_progress"')
+        await alice.opens_thread(restart)
+        await alice.reads("✓ Step 1", "✓ Step 2", "Nothing was dispatched: GitHub is not configured")
+
+        scot = alice.page.get_by_test_id("people").get_by_role("button", name="Scot")
+        await expect(alice.page_of(title)).to_be_visible(timeout=WHEN_TIME_IS_OVER)
+        await expect(restart).to_contain_text("Paged scotlaclair 1 time, not acknowledged yet")
+        await expect(scot.locator(".badge")).to_be_visible()
+        await alice.reads("has used 80 %", "Step 4 needs a decision", "Outcome: not met")
+
+        await alice.becomes("Scot")
+        call = alice.page_of(title)
+        await expect(call.locator(".mention-me")).to_have_text("@scotlaclair")
+        await expect(call).to_contain_text('Expected: stage.status == "in_progress"')
+        await expect(call).to_contain_text('Seen: stage.status = "retrying"')
+        await call.get_by_role("button", name="Acknowledge").click()
+        await expect(alice.channel).to_contain_text("Acknowledged by scotlaclair at", timeout=SOON)
+        await expect(restart).to_contain_text("page acknowledged by scotlaclair")
+        await expect(restart.get_by_role("button", name="Acknowledge")).to_have_count(0)
+        await alice.reads("scotlaclair acknowledged the page")
+
+        await alice.becomes("Alice")
+        await alice.says_in_thread("@opsbot fail nobody started it")
+        await expect(restart).to_contain_text("Failed at step 4 of 4", timeout=SOON)
+        await expect(restart.get_by_test_id("action")).to_have_count(0)
+        await alice.reads("Run ended as failed by alice")
+
+
+async def test_a_whole_runbook_with_the_approval_of_a_second_person() -> None:
+    async with visit() as (_, alice):
+        await alice.types("/supervisor runbook P1-002 worker-3")
+        card = alice.card("P1-002 Child Task Crash Loop: worker-3")
+        await expect(card).to_contain_text("Step 2 of 5: waiting for a decision", timeout=SOON * 2)
+        await card.get_by_role("button", name="Done").click()
+        await expect(card).to_contain_text("Step 4 of 5: waiting for approval", timeout=SOON)
+        await alice.opens_thread(card)
+        await alice.reads("Step 4 needs approval", "Will do exactly this: ", '"command": "remove_child"')
+
+        dialog = alice.page.get_by_test_id("modal")
+        await alice.becomes("Bob")
+        await card.get_by_role("button", name="Approve…").click()
+        await expect(dialog).to_contain_text('"child_path": "/worker-3"')
+        await dialog.get_by_label("Type worker-3 to approve").fill("worker-4")
+        await dialog.get_by_role("button", name="Approve").click()
+        await alice.reads("Only visible to you", "Type the target's name, worker-3, to approve.")
+        await card.get_by_role("button", name="Approve…").click()
+        await dialog.get_by_label("Type worker-3 to approve").fill("worker-3")
+        await dialog.get_by_role("button", name="Approve").click()
+        await expect(dialog).to_have_count(0)
+
+        await expect(card).to_contain_text("Done after", timeout=SOON * 2)
+        for step in ("1. Query", "2. Find", "3. Stop", "4. Remove", "5. Verify"):
+            await expect(card).to_contain_text(f"✓  {step}")
+        await alice.reads("bob approved", "child.present = false", "Run done")
+        assert len(await alice.replies()) == len(set(await alice.replies()))
+
+
+async def test_the_bot_is_killed_in_the_middle_of_a_restart() -> None:
+    """``kill -9``; it is started again, goes on with the deadline that it had, and says nothing twice."""
+    async with visit() as (running, alice):
+        await alice.types("/somas restart project-42")
+        title = "Restart a project at a stage: project-42"
+        card = alice.card(title)
+        await expect(card).to_contain_text("Step 4 of 4: running", timeout=SOON)
+        until = await card.locator("time.date").first.inner_text()
+        killed = running.bot_pid
+        os.kill(killed, signal.SIGKILL)
+        await running.says(f"opsbot (process {killed}) was killed by SIGKILL; it is started again")
+        # Once more as soon as it is there again, now in the middle of its own start.
+        await alice.types("/somas restart project-23")
+        await expect(alice.page_of(title)).to_be_visible(timeout=WHEN_TIME_IS_OVER)
+        again = running.pids["opsbot"]
+        assert again != killed
+
+        await expect(card).to_contain_text("not met, over its budget")
+        await alice.opens_thread(card)
+        await alice.reads("Step 4 needs a decision", "scotlaclair")
+        os.kill(again, signal.SIGKILL)
+        await running.says(f"opsbot (process {again}) was killed by SIGKILL; it is started again")
+        await alice.says_in_thread("@opsbot fail")
+        await expect(card).to_contain_text("Failed at step 4 of 4", timeout=SOON * 2)
+        await alice.reads("Run ended as failed by alice")
+        assert until
+
+        said = [one for one in await alice.replies() if not one.startswith("Alice")]
+        assert len(said) == len(set(said)), said
+        assert sum("Run ended as failed" in one for one in said) == 1
+        assert await alice.card(title).count() == 1
+        assert await alice.page_of(title).count() == 1
