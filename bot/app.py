@@ -19,6 +19,7 @@ from bot import store as tables
 from bot.access import Access
 from bot.clock import Clock, SystemClock
 from bot.delivery import Delivery
+from bot.demo.rehearsal import Rehearsals
 from bot.dispatch import Dispatcher
 from bot.errors import SettingsError
 from bot.handler import Product, Services
@@ -26,7 +27,7 @@ from bot.inbox import Inbox
 from bot.incoming import Incoming, Place
 from bot.metrics import Metrics
 from bot.names import Names
-from bot.runbooks.library import RunbookLibrary
+from bot.runbooks.folders import RunbookFolders
 from bot.runs.commands import RunDesk
 from bot.runs.engine import RunEngine
 from bot.runs.perform import Connected, Performer
@@ -124,31 +125,42 @@ class Bot:
             self._stack.push_async_callback(session.release)
         await self.store.open()
         connected = await self._connect()
-        library = RunbookLibrary([connected[name].product for name in connected], list(self.settings.runbooks.paths))
-        for problem in library.problems:
-            log.error("a runbook is left out", problem=str(problem))
+        folders = RunbookFolders(
+            [connected[name].product for name in connected], self.settings.runbooks.paths, self.run_blocking
+        )
+        await folders.library()
         surfaces = await self._surfaces()
-        performer = Performer(self.store, self.clock, connected)
+        rehearsals = Rehearsals(self.products, self.clock, self.run_blocking)
+        self._stack.push_async_callback(rehearsals.close)
+        performer = Performer(self.store, self.clock, connected, rehearsals)
         slack = self.settings.slack
         escalation = Place(surface="slack", channel=slack.channel) if slack else None
         starter = RunStarter(self.store, self.clock, self.settings, self.access, connected)
         speaker = Speaker(surfaces, starter.places, escalation, self.names)
         engine = RunEngine(self.store, self.clock, performer, speaker)
-        desk = RunDesk(engine, self.clock, self.access, self.names)
+        desk = RunDesk(engine, self.clock, self.access, self.names, folders=folders, connected=connected)
         dispatcher = Dispatcher(
             inbox=self.inbox,
             clock=self.clock,
             access=self.access,
             products=self.products,
             connected=connected,
-            library=library,
+            folders=folders,
             desk=desk,
             engine=engine,
             starter=starter,
             performer=performer,
             surfaces=surfaces,
         )
-        delivery = Delivery(self.store, self.clock, surfaces, engine.changed, self.names, fallback=escalation)
+        delivery = Delivery(
+            self.store,
+            self.clock,
+            surfaces,
+            engine.changed,
+            self.names,
+            fallback=escalation,
+            progress=performer.progress,
+        )
         await engine.launch(self._poll)
         self._stack.push_async_callback(engine.stop)
         dispatcher.start()
@@ -157,6 +169,7 @@ class Bot:
         self._stack.push_async_callback(delivery.stop)
         self._housekeeping()
         self._checks += [("the runs", engine.problems), ("the outbox", delivery.problems)]
+        self._checks.append(("the runbooks", folders.problems))
         self._checks += [(name, each.handler.problems) for name, each in connected.items()]
         self._checks += [(name, surface.problems) for name, surface in surfaces.items()]
         self.engine, self.dispatcher, self.delivery = engine, dispatcher, delivery

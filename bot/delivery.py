@@ -18,8 +18,8 @@ import structlog
 
 from bot import store as tables
 from bot.clock import Clock, Signal, first_of
-from bot.incoming import Place
-from bot.runs.model import RunState
+from bot.incoming import Incoming, Place
+from bot.runs.model import Progress, RunState
 from bot.store import Store, dumps
 from bot.surfaces import card
 from bot.surfaces.delivery import TryLater, Undeliverable
@@ -28,6 +28,8 @@ from bot.surfaces.port import Body, Surface
 log = structlog.get_logger("opsbot.delivery")
 
 REDRAW_AFTER = timedelta(seconds=15)  # the time left on the card of a run that goes on
+COUNT_DOWN_EVERY = timedelta(seconds=2)  # the card of a step that waits for what it expects
+COUNTS_DOWN_ON = ("slack",)  # GitHub limits edits to far fewer
 GIVE_UP_ANSWERS_AFTER = timedelta(minutes=30)  # Slack's response_url is good for as long
 RETRY_UNDELIVERABLE_AFTER = 60.0
 MOST_ATTEMPTS_OF_ANSWERS = 8
@@ -46,6 +48,7 @@ class Delivery:
         name: card.Name,
         *,
         fallback: Place | None,
+        progress: Mapping[str, Progress] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -53,6 +56,7 @@ class Delivery:
         self.changed = changed
         self.name = name
         self.fallback = fallback  # where a card goes whose channel cannot be posted to
+        self.progress = progress if progress is not None else {}  # by run: what its step waits for now
         self._lanes: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -88,7 +92,13 @@ class Delivery:
     def _stale_cards(self) -> sa.Select[Any]:
         """Cards that show an older state than the run's, or whose time left is old."""
         cards, runs = tables.cards, tables.runs
-        redraw = self.clock.now() - REDRAW_AFTER
+        now = self.clock.now()
+        redraw = now - REDRAW_AFTER
+        counting = sa.and_(
+            cards.c.run_id.in_(tuple(self.progress)),
+            cards.c.surface.in_(COUNTS_DOWN_ON),
+            cards.c.drawn_at <= now - COUNT_DOWN_EVERY,
+        )
         return (
             sa.select(cards, runs.c.state, runs.c.version.label("run_version"))
             .join(runs, runs.c.id == cards.c.run_id)
@@ -97,6 +107,7 @@ class Delivery:
                 sa.or_(
                     cards.c.version < runs.c.version,
                     sa.and_(runs.c.open, runs.c.status.in_(("running", "waiting")), cards.c.drawn_at <= redraw),
+                    counting,
                 ),
             )
             .order_by(cards.c.run_id)
@@ -147,7 +158,7 @@ class Delivery:
 
     async def _deliver_card(self, surface: Surface, row: sa.Row[Any]) -> None:
         state = RunState.model_validate_json(row.state)
-        body = surface.draw(card.card(state, self.clock.now(), self.name))
+        body = surface.draw(card.card(state, self.clock.now(), self.name, self.progress.get(row.run_id)))
         place = Place(surface=row.surface, channel=row.channel, thread=row.thread)
         try:
             if row.remote_id:
@@ -163,6 +174,9 @@ class Delivery:
             await self._card_undeliverable(row, error)
             return
         link = row.link if remote_id == row.remote_id else await self._link(surface, place, remote_id)
+        asked_in = state.plan.place
+        if not row.remote_id and asked_in.surface == row.surface and asked_in.channel != row.channel:
+            await self._tell_moved(surface, state, link)
         await self._card(
             row, remote_id=remote_id, link=link, version=row.run_version, drawn_at=self.clock.now(), problem=""
         )
@@ -173,6 +187,21 @@ class Delivery:
         except (TryLater, Undeliverable) as error:  # pages then go out without it
             log.warning("a card has no link", channel=place.channel, reason=str(error))
             return ""
+
+    async def _tell_moved(self, surface: Surface, state: RunState, link: str) -> None:
+        """Who asked where the bot may not post reads there, privately, where the card is."""
+        plan = state.plan
+        asked = await self.store.rows(
+            sa.select(tables.inbox.c.incoming)
+            .join(tables.runs, tables.runs.c.key == tables.inbox.c.key)
+            .where(tables.runs.c.id == plan.run_id)
+        )
+        response_url = Incoming.model_validate_json(asked[0].incoming).response_url if asked else ""
+        address = {"response_url": response_url, "user": plan.actor.id}
+        body = surface.draw(card.moved_message(state, link))
+        row = said_row(f"{plan.run_id}:moved", "private", plan.place, body, address)
+        async with self.store.write() as connection:
+            await connection.execute(self.store.insert_new(tables.outbox).values(created_at=self.clock.now(), **row))
 
     async def _card_undeliverable(self, row: sa.Row[Any], error: Undeliverable) -> None:
         log.error("a card cannot be delivered", run=row.run_id, channel=row.channel, reason=str(error))

@@ -26,7 +26,7 @@ from bot.handler import Danger, Product
 from bot.inbox import Inbox
 from bot.incoming import Incoming
 from bot.messages import Block, Button, Buttons, CodeBlock, Divider, Heading, Message, Note, Paragraph, line, message
-from bot.runbooks.library import RunbookLibrary
+from bot.runbooks.folders import RunbookFolders
 from bot.runs.commands import RunDesk, runs
 from bot.runs.engine import RunEngine
 from bot.runs.perform import Connected, Performer
@@ -49,7 +49,7 @@ class Dispatcher:
         access: Access,
         products: Mapping[str, Product],  # all, configured or not
         connected: Mapping[str, Connected],
-        library: RunbookLibrary,
+        folders: RunbookFolders,
         desk: RunDesk,
         engine: RunEngine,
         starter: RunStarter,
@@ -61,7 +61,7 @@ class Dispatcher:
         self.access = access
         self.products = products
         self.connected = connected
-        self.library = library
+        self.folders = folders
         self.desk = desk
         self.engine = engine
         self.starter = starter
@@ -154,7 +154,7 @@ class Dispatcher:
             place=incoming.place,
             clock=self.clock,
             handler=handler,
-            runbooks=self.library.for_product(parsed.group.root),
+            runbooks=(await self.folders.library()).for_product(parsed.group.root),
             key=incoming.key,
         )
         return await parsed.call(context)

@@ -141,6 +141,7 @@ class FactDefinition:
     provenance: Provenance
     values: Literal["number", "text", "boolean", "list"] = "text"
     possible: tuple[str | int | float | bool, ...] = ()  # all the values it can have, where they are few and known
+    of_run: bool = False  # known within a run only, from its inputs or its earlier steps: nobody else can look it up
 
 
 class Handler(Protocol):

@@ -82,7 +82,6 @@ class GitHubSettings(Section):
     api_url: str = Field("https://api.github.com", examples=["https://api.github.com"])
     repository: str = Field(examples=["owner/name"], pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$")
     poll_seconds: int = Field(60, ge=5, examples=[60])
-    escalation_issue: int = Field(0, ge=0, examples=[17])  # where pages go that belong to no issue; 0: nowhere
     token: SecretStr = SecretStr("")
     app_id: str = ""
     private_key: SecretStr = SecretStr("")

@@ -133,6 +133,17 @@ cursors = sa.Table(
 )
 
 
+verifications = sa.Table(
+    "opsbot_verifications",
+    metadata,
+    sa.Column("runbook", sa.String(200), primary_key=True),  # its id in lower case
+    sa.Column("digest", sa.String(16), nullable=False),  # of what the document said
+    sa.Column("verified_at", Instant, nullable=False),
+    sa.Column("drifts", sa.Integer, nullable=False),
+    sa.Column("findings", sa.Text, nullable=False),
+)
+
+
 class Store:
     """The database. ``write`` is one transaction; ``read`` sees what is committed."""
 
@@ -154,7 +165,7 @@ class Store:
     def engine_url(self) -> str:
         """The same database, for the durable engine."""
         if self.path:
-            return f"sqlite:///{self.path}"
+            return sa.URL.create("sqlite", database=str(self.path)).render_as_string()
         return self.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
     async def open(self) -> None:
@@ -233,7 +244,7 @@ def _private_file(path: Path) -> None:
 
 
 def _sqlite_engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": 30})
+    engine = create_async_engine(sa.URL.create("sqlite+aiosqlite", database=str(path)), connect_args={"timeout": 30})
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:

@@ -321,7 +321,7 @@ class TestFile:
 def test_the_example_file_is_right(tmp_path: Path) -> None:
     """Once its folder is there and the secrets are set, it can be used as it stands."""
     example = (Path(__file__).parents[1] / "docs/opsbot.example.toml").read_text()
-    (tmp_path / ".somas").mkdir()
+    (tmp_path / ".somas/projects").mkdir(parents=True)
     read_ = settings(tmp_path, example.replace("/srv/somas", str(tmp_path)))
     assert set(read_.products) == {"somas", "supervisor"}
     assert read_.escalation.contact in read_.people

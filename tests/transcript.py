@@ -8,7 +8,6 @@ and so does whatever it could not say.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import secrets
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -269,20 +268,20 @@ class Chat:
 
         ``passing`` is how many seconds may pass; 0: none. Fails with the transcript.
         """
-        given_up_at, passed, idle = time.monotonic() + PATIENCE, 0.0, 0
+        given_up_at, passed, idle, looks = time.monotonic() + PATIENCE, 0.0, 0, 0
         while not (found := look()):
             await asyncio.sleep(0.02)
-            idle = 0 if await self._busy() else idle + 1
+            idle, looks = 0 if await self._busy() else idle + 1, looks + 1
             if time.monotonic() > given_up_at or (idle >= 8 and 0 < passing <= passed):
                 raise AssertionError(f"never saw {what}\n\n{self.transcript()}")
-            if idle >= 8 and passing:
+            if passing and (idle >= 8 or looks >= 30):  # a command may itself wait for time to pass
                 await self.clock.advance(1)
-                passed, idle = passed + 1, 0
+                passed, idle, looks = passed + 1, 0, 0
         return found
 
     async def rests(self) -> None:
         """Wait until the bot has nothing to do or to say, without any time passing."""
-        given_up_at, idle = time.monotonic() + PATIENCE, 0
+        given_up_at, idle = time.monotonic() + PATIENCE / 10, 0
         while idle < 6 and time.monotonic() < given_up_at:
             await asyncio.sleep(0.02)
             idle = 0 if await self._busy() else idle + 1
@@ -322,9 +321,34 @@ class Chat:
 
 
 def notifies(message: LocalMessage) -> set[str]:
-    """Who gets a notification: the ids of the people that the message mentions for real, in blocks and in text."""
-    drawn = json.dumps([message.text, message.blocks, message.attachments])
-    return set(re.findall(r'(?:<@|"user_id": ")([UW][A-Z0-9]+)', drawn))
+    """Whom the message notifies: ``@`` and the id of each person, ``!channel``."""
+    alive = live([message.text, message.blocks, message.attachments])
+    return {each for each in alive if "://" not in each}
+
+
+def live(drawn: Any, *, markup: bool = True) -> set[str]:
+    """What notifies or can be followed in a message as Slack reads it: ids of people, ``!channel``, addresses.
+
+    Slack looks for ``<@U0SCOT>`` in plain fields and in ``mrkdwn``; what ``rich_text`` and ``plain_text`` say is text.
+    """
+    match drawn:
+        case str():
+            return set(re.findall(r"<((?!!date\^)[^<>|]+)", drawn)) if markup else set()
+        case {"type": "user", "user_id": str(identity)}:
+            return {f"@{identity}"}
+        case {"type": "broadcast" | "usergroup" | "channel" | "link" as kind}:
+            return {str(drawn.get("url", kind))}
+        case dict():
+            literal = drawn.get("type") in ("text", "plain_text", "raw_text")
+            return {
+                found
+                for key, value in drawn.items()
+                if key not in ("value", "metadata", "private_metadata")
+                for found in live(value, markup=key in ("text", "fallback", "pretext", "title") and not literal)
+            }
+        case list() | tuple():
+            return {found for each in drawn for found in live(each, markup=markup)}
+    return set()
 
 
 def run_id(card: LocalMessage | str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from bot.clock import Clock
@@ -23,9 +23,16 @@ class SimulatedRunner:
     """Starts the stage of a restarted project ``delay`` seconds after the restart; ``say`` tells people about it."""
 
     def __init__(
-        self, root: Path, clock: Clock, say: Callable[[str], Awaitable[object]], *, delay: float = 6.0
+        self,
+        root: Path,
+        clock: Clock,
+        say: Callable[[str], Awaitable[object]],
+        *,
+        delay: float = 6.0,
+        projects: Sequence[str] = ANSWERED,
     ) -> None:
         self._root = root
+        self._projects = projects
         self._clock = clock
         self._say = say
         self._delay = delay
@@ -34,7 +41,7 @@ class SimulatedRunner:
         """Until it is cancelled."""
         seen: dict[str, str] = {}  # project -> updated_at of the restart that was seen
         while True:
-            for project in ANSWERED:
+            for project in self._projects:
                 updated = await asyncio.to_thread(self._waits, project)
                 if updated and seen.get(project) != updated:
                     seen[project] = updated

@@ -256,6 +256,7 @@ class World:
         for proxy in ("http_proxy", "https_proxy", "all_proxy"):  # everything is on this machine
             environment.pop(proxy, None)
             environment.pop(proxy.upper(), None)
+        again = False
         with (self.folder / f"{name}.log").open("ab") as log:
             while not self._stopping:
                 process = await asyncio.create_subprocess_exec(
@@ -271,9 +272,23 @@ class World:
                 )
                 self._processes[name] = process
                 self._marker.note({"demo": os.getpid()} | {key: one.pid for key, one in self._processes.items()})
-                code = await process.wait()
+                back = asyncio.create_task(self._say_when_back(process)) if name == "opsbot" and again else None
+                try:
+                    code = await process.wait()
+                finally:
+                    if back:
+                        back.cancel()
                 self._say(f"  {name} (process {process.pid}) {_ended(code)}; it is started again.")
+                again = True
                 await asyncio.sleep(0.5)
+
+    async def _say_when_back(self, bot: asyncio.subprocess.Process) -> None:
+        try:
+            await self._ready()
+        except SettingsError as error:
+            self._say(f"  {error}")
+        else:
+            self._say(f"  The bot is back: process {bot.pid}.")
 
     async def _ready(self) -> None:
         """Wait until the bot says that it can reach everything."""

@@ -212,6 +212,11 @@ def _plain(inline: Token) -> str:
     return " ".join("".join(parts).split())
 
 
+def column_of(cell: str) -> str:
+    """What a cell of a table's head names, a key of ``COLUMNS``; empty when it is none of a step table's columns."""
+    return _SPELLINGS.get(" ".join(re.sub(r"[*_`]", "", cell).lower().split()), "")
+
+
 def _table(document: SourceText, tokens: list[Token], problems: list[Problem]) -> _Table | None:
     """The table when it is one of steps; others (a list of states, of links) are none of ours."""
     rows: list[tuple[int, list[str]]] = []
@@ -221,7 +226,7 @@ def _table(document: SourceText, tokens: list[Token], problems: list[Problem]) -
         elif token.type in ("th_open", "td_open"):
             rows[-1][1].append(tokens[index + 1].content.strip())
     line, head = rows[0]
-    columns = [_SPELLINGS.get(" ".join(re.sub(r"[*_`]", "", cell).lower().split()), "") for cell in head]
+    columns = [column_of(cell) for cell in head]
     known = {column for column in columns if column}
     if ("action" not in known and not {"step"} < known) or len(known) < 2:
         return None

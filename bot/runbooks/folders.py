@@ -40,12 +40,7 @@ class RunbookFolders:
 
     async def problems(self) -> list[str]:
         """What cannot be read, one sentence each, and whether an earlier version is used for it."""
-        library = await self.library()
-        kept: dict[str, list[str]] = {}
-        for runbook in library.runbooks.values():
-            if runbook.stale:
-                kept.setdefault(runbook.source, []).append(runbook.id)
-        return [_sentence(problem, kept.get(problem.source, [])) for problem in library.problems]
+        return _sentences(await self.library())
 
     def _look(self) -> RunbookLibrary:
         stamps = self._all_stamps()
@@ -57,10 +52,10 @@ class RunbookFolders:
             either = stamps.keys() | before.keys()
             changed = sorted(str(file) for file in either if stamps.get(file) != before.get(file))
             log.info("runbooks were read again", files=changed)
-        told = {f"{each.source}:{each.line}: {each.message}" for each in self._library.problems}
-        for problem in sorted(told - self._said):
-            log.error("a runbook cannot be read", problem=problem)
-        self._said = frozenset(told)
+        told = frozenset(_sentences(self._library))
+        for sentence in sorted(told - self._said):
+            log.error("a runbook is left out or old", problem=sentence)
+        self._said = told
         return self._library
 
     def _all_stamps(self) -> dict[Path, Stamp]:
@@ -78,6 +73,14 @@ class RunbookFolders:
                     continue
                 stamps[file] = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
         return stamps
+
+
+def _sentences(library: RunbookLibrary) -> list[str]:
+    kept: dict[str, list[str]] = {}
+    for runbook in library.runbooks.values():
+        if runbook.stale:
+            kept.setdefault(runbook.source, []).append(runbook.id)
+    return [_sentence(problem, kept.get(problem.source, [])) for problem in library.problems]
 
 
 def _sentence(problem: Problem, kept: list[str]) -> str:

@@ -40,7 +40,7 @@ from bot.runbooks.model import Runbook
 from bot.runbooks.problems import RunbookError
 
 PATIENCE = 30.0  # seconds for one question to a live system
-LOOKED_AT = 3  # targets per kind
+LOOKED_AT = 5  # targets per kind
 
 
 class Finding(BaseModel):
@@ -103,7 +103,7 @@ class Verified:
 
 def digest(runbook: Runbook) -> str:
     """What a verification holds for: the runbook as it was read, wherever it stands."""
-    said = runbook.model_dump_json(exclude={"source", "line", "steps": {"__all__": {"line"}}})
+    said = runbook.model_dump_json(exclude={"source": True, "line": True, "stale": True, "steps": {"__all__": {"line"}}})
     return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
 
 
@@ -274,8 +274,8 @@ class _Verification:
             change = "make the step a question to a person"
             return Finding(line=line, says=says, there=f"{title} does not tell it: {why}", change=change)
         if self.subject.bound:
-            if seen is None:
-                return None  # nothing could be asked, which is told already
+            if seen is None or fact.of_run:
+                return None  # nothing could be asked, which is told already; or nobody but a run can know it
             return Finding(line=line, says=says, there=f"not to be seen today: {why}", level="cannot tell")
         if fact.provenance is Provenance.RENAMED:
             there = f"{title} has no `{name}`; it is {seen.source if told and seen else fact.help}"

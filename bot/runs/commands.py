@@ -5,6 +5,7 @@ In a run's thread ``@opsbot ack`` is enough. Every button of a card is one of th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -12,13 +13,16 @@ import sqlalchemy as sa
 from bot import store as tables
 from bot.access import Access
 from bot.clock import Clock
-from bot.commands.registry import Answer, CommandContext, CommandGroup, Existing, Reply
+from bot.commands.registry import Answer, CommandContext, CommandGroup, Existing, Metavar, OneOf, Reply
 from bot.errors import UserError
 from bot.handler import Danger
 from bot.messages import Message, Note, Paragraph, Table, line, message
+from bot.runbooks.folders import RunbookFolders
 from bot.runs.decide import refusal
 from bot.runs.engine import RunEngine
 from bot.runs.model import Press, RunState, Verb
+from bot.runs.perform import Connected
+from bot.runs.request import Asked, danger_of, find_runbook, level_of, start_request
 from bot.surfaces import card
 from bot.words import counted, duration
 
@@ -35,11 +39,22 @@ Run = Annotated[str, Existing("run", normalise=_run_id)]
 class RunDesk:
     """What the commands of ``/runs`` work with."""
 
-    def __init__(self, engine: RunEngine, clock: Clock, access: Access, name: card.Name) -> None:
+    def __init__(
+        self,
+        engine: RunEngine,
+        clock: Clock,
+        access: Access,
+        name: card.Name,
+        *,
+        folders: RunbookFolders,
+        connected: Mapping[str, Connected],
+    ) -> None:
         self.engine = engine
         self.clock = clock
         self.access = access
         self.name = name
+        self.folders = folders
+        self.connected = connected
 
     async def inventory(self, kind: str) -> list[str]:
         rows = await self.engine.store.rows(sa.select(tables.runs.c.id).order_by(tables.runs.c.id.desc()).limit(2000))
@@ -78,6 +93,60 @@ class RunDesk:
 
     async def close(self) -> None:
         return None
+
+
+@runs.command(
+    danger=Danger.CHANGE,
+    level="viewer",
+    examples=(
+        "/runs start P1-002 worker-3",
+        "/runs start restart project-42 --input stage=verify --dry-run",
+        "/runs start P1-002 worker-3 --drill --fault ignores-cancellation",
+    ),
+)
+async def start(
+    ctx: CommandContext,
+    runbook: Annotated[str, Metavar("runbook")],
+    target: str | None = None,
+    *,
+    input: Annotated[list[str] | None, Metavar("NAME=VALUE")] = None,
+    scope: str = "",
+    reason: str = "",
+    dry_run: Annotated[bool, OneOf("rehearsal")] = False,
+    drill: Annotated[bool, OneOf("rehearsal")] = False,
+    fault: Annotated[list[str] | None, Metavar("NAME")] = None,
+) -> Reply:
+    """Start a runbook: one of a product, or one of your own folders.
+
+    A runbook that only reads may be started by viewers, every other one by operators.
+
+    Parameters
+    ----------
+    runbook
+        Its id, for example P1-002.
+    target
+        What it works on; not needed when there is only one.
+    input
+        A value that the runbook asks for, as name=value; once for each.
+    scope
+        What the target belongs to, when several have one of that name: the supervised process of a child.
+    reason
+        Why; it goes to the product and into the history.
+    dry_run
+        Only show what would be done.
+    drill
+        Rehearse it: everything happens in a simulation, nothing real is touched and nobody is paged.
+    fault
+        What goes wrong in the rehearsal; once for each. Without it, what the runbook's front matter says.
+    """
+    desk: RunDesk = ctx.handler
+    asked = Asked(runbook, target, scope, input or (), reason, dry_run, drill, fault or ())
+    book = find_runbook(await desk.folders.library(), asked)
+    connected = desk.connected.get(book.product)
+    level = level_of(danger_of(book, connected))
+    if not desk.access.allows(ctx.actor, level):
+        return Answer(desk.access.refusal(ctx.actor, level, f"/runs start {book.id}"), private=True)
+    return await start_request(book, asked, connected, desk.engine.performer.simulations)
 
 
 @runs.command(danger=Danger.READ, verb="list", examples=("/runs list", "/runs list --all"))
@@ -122,7 +191,7 @@ async def show(ctx: CommandContext, run: Run) -> Reply:
     """One run as its card shows it, with the outcome of every step."""
     desk: RunDesk = ctx.handler
     state = await desk.state(run)
-    shown = card.card(state, ctx.clock.now(), desk.name)
+    shown = card.card(state, ctx.clock.now(), desk.name, desk.engine.performer.progress.get(run))
     details = tuple(
         (row.number, card.plain_step(row), step.status, step.outcome or "", step.observed or step.summary)
         for row, step in zip(state.plan.runbook.steps, state.steps, strict=True)
@@ -131,7 +200,7 @@ async def show(ctx: CommandContext, run: Run) -> Reply:
     pages = tuple(
         Paragraph(
             line(
-                f"Page {page.number}: {page.reason}. Sent {counted(page.pages, 'time')}, "
+                f"Page {page.number}: {page.reason.rstrip('.')}. Sent {counted(page.pages, 'time')}, "
                 + (f"acknowledged by {desk.name(page.acknowledged_by)}" if not page.open else "not acknowledged")
             )
         )
@@ -147,10 +216,21 @@ async def cancel(ctx: CommandContext, run: Run, *, reason: str = "") -> Reply:
     return None
 
 
-@runs.command(danger=Danger.CHANGE, examples=("/runs retry 01JD0000000000000000000000",))
-async def retry(ctx: CommandContext, run: Run) -> Reply:
-    """Do the step again that waits for a decision."""
-    await ctx.handler.press(ctx, run, "retry")
+@runs.command(
+    danger=Danger.CHANGE,
+    examples=(
+        "/runs retry 01JD0000000000000000000000",
+        "/runs retry 01JD0000000000000000000000 --input step2.exit_reason=panic",
+    ),
+)
+async def retry(
+    ctx: CommandContext, run: Run, *, input: Annotated[list[str] | None, Metavar("NAME=VALUE")] = None
+) -> Reply:
+    """Do the step again that waits for a decision; --input tells it a value that it asks for."""
+    given = dict(each.partition("=")[::2] for each in input or ())
+    if wrong := [name for name, value in given.items() if not value]:
+        raise UserError(f'--input takes name=value, as in --input step2.exit_reason=panic; "{wrong[0][:60]}" is none.')
+    await ctx.handler.press(ctx, run, "retry", given=given)
     return None
 
 

@@ -164,6 +164,8 @@ class RunEngine:
                 log.error("the state of a run cannot be stored", run=state.plan.run_id, reason=tables.reason(error))
                 await asyncio.sleep(pause)
                 pause = min(30.0, pause * 2)
+        if state.closed:
+            self.performer.forget(state.plan.run_id)
         self.changed.set()
         self._time_changed.set()
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -27,10 +27,11 @@ from bot.handler import (
     Preview,
     Product,
     Provenance,
+    Target,
 )
 from bot.runbooks import expectations
 from bot.runbooks.binding import fill
-from bot.runbooks.model import Step
+from bot.runbooks.model import Runbook, Step
 from bot.runs import values
 from bot.runs.model import Finished, Plan, Prepared, Progress, RunState, Work
 from bot.store import Store
@@ -59,6 +60,14 @@ def digest(preview: Preview) -> str:
 
 class Simulations(Protocol):
     """Where a drill gets its product from: ``bot.demo.rehearsal``."""
+
+    def target(self, book: Runbook, name: str) -> Target:
+        """What a drill of this runbook works on; an empty name is the simulation's choice. Raises ``UserError``."""
+        ...
+
+    def faults(self, product: str, names: Sequence[str]) -> tuple[str, ...]:
+        """The faults as the simulation of the product knows them. Raises ``UserError`` for one that it has not."""
+        ...
 
     async def connected(self, plan: Plan) -> tuple[Connected | None, bool]:
         """The simulated product of a drill, and whether it was started just now.

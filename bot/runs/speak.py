@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from bot.incoming import Place
+from bot.messages import Message
 from bot.runs.engine import Said
 from bot.runs.model import Plan, Post, RunState
 from bot.surfaces import card
+from bot.surfaces.drill import marked
 from bot.surfaces.port import Surface
 
 Places = Callable[[Plan], list[Place]]
@@ -40,15 +42,19 @@ class Speaker:
         surface = self.surfaces.get(place.surface)
         if surface is None:
             return []
-        body = surface.draw(card.thread_message(state, post, self.name))
+        body = surface.draw(_marked(state, card.thread_message(state, post, self.name)))
         escalation = post.escalation.number if post.kind == "page" and post.escalation else 0
         return [Said(f"{key}:thread", "thread", place, body, escalation)]
 
     def _page_places(self, plan: Plan, *, acknowledged: bool) -> list[Place]:
         """The escalation channel; a run on an issue is paged there too.
 
-        An acknowledgement is told wherever the page stands, so also in the channels of the run's threads.
+        An acknowledgement is told wherever the page stands, so also in the channels of the run's threads. A drill pages
+        in its threads only; without one, where it was asked for.
         """
+        if plan.drill:
+            threads = [place for place in self.places(plan) if place.surface == "slack"]
+            return (threads if acknowledged else []) if threads else [plan.place]
         places = [self.escalation] if self.escalation else []
         if plan.place.surface == "github":
             places.append(plan.place)
@@ -61,7 +67,12 @@ class Speaker:
         surface = self.surfaces.get(place.surface)
         if surface is None or post.escalation is None:
             return []
-        body = surface.draw(card.page_message(state, post.escalation, in_thread=False, name=self.name, link=link))
+        page = card.page_message(state, post.escalation, in_thread=False, name=self.name, link=link)
+        body = surface.draw(_marked(state, page))
         if post.kind == "page":
             return [Said(f"{key}:page", "page", place, body, post.escalation.number)]
         return [Said(f"{key}:close", "close pages", place, body, post.escalation.number)]
+
+
+def _marked(state: RunState, message: Message) -> Message:
+    return marked(message) if state.plan.drill else message

@@ -105,9 +105,7 @@ class RunStarter:
                 .returning(tables.locks.c.target)
             )
             if taken.first() is None:
-                row = (
-                    await connection.execute(sa.select(tables.locks).where(tables.locks.c.target == target))
-                ).one()
+                row = (await connection.execute(sa.select(tables.locks).where(tables.locks.c.target == target))).one()
                 age = duration(self.clock.now() - row.since)
                 return Held(row.run_id, row.owner, row.reason, f"{row.since:%H:%M} UTC, {age} ago")
         state = new_run(plan)

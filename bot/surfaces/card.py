@@ -36,9 +36,10 @@ from bot.messages import (
     line,
     plain_line,
 )
-from bot.runbooks.model import Step
+from bot.runbooks.model import Runbook, Step
 from bot.runs.decide import allowed
-from bot.runs.model import Escalation, Plan, Post, RunState, StepState
+from bot.runs.model import Escalation, Plan, Post, Progress, RunState, StepState
+from bot.surfaces.drill import marked
 from bot.words import counted, duration
 
 MARKS = {"done": "✓", "failed": "✗", "skipped": "–", "running": "●", "waiting": "?", "approval": "?", "pending": "○"}
@@ -57,8 +58,8 @@ Colour = Literal["none", "running", "good", "warning", "bad"]
 Name = Callable[[str], str]  # slack:U0ALICE -> Alice, without notifying her
 
 
-def card(state: RunState, now: datetime, name: Name) -> Message:
-    """The one message that shows the run; edited in place."""
+def card(state: RunState, now: datetime, name: Name, progress: Progress | None = None) -> Message:
+    """The one message that shows the run; edited in place. ``progress`` is what its step waits for, when it waits."""
     plan = state.plan
     headline, colour = _headline(state, now)
     blocks: list[Block] = [
@@ -66,17 +67,20 @@ def card(state: RunState, now: datetime, name: Name) -> Message:
         Paragraph(headline),
         Lines(tuple(_step_line(state, index, now) for index in range(len(state.steps)))),
     ]
-    if waits_for := _waits_for(state):
+    if waits_for := _countdown(state, progress, now) or _waits_for(state):
         blocks.append(Paragraph(waits_for))
     if question := _question(state):
         blocks.append(Paragraph(question))
     if state.page:
         blocks.append(Paragraph(_page_line(state.plan, state.page)))
+    if plan.runbook.stale:
+        blocks.append(Paragraph(line(Bold("This is an earlier version of the runbook"), f": {_stale(plan.runbook)}")))
     blocks.append(Note(_small_print(state, now, name)))
     if buttons := buttons_of(state):
         blocks.append(Buttons(_one_primary(buttons[:BUTTONS_ON_CARD])))
     summary = f"{_title(plan)}: {without_bar(plain_line(headline))}"
-    return Message(summary=summary, blocks=tuple(blocks), colour=colour)
+    message = Message(summary=summary, blocks=tuple(blocks), colour=colour)
+    return marked(message) if plan.drill else message
 
 
 def _title(plan: Plan) -> str:
@@ -156,6 +160,20 @@ def _detail(step: StepState, now: datetime) -> str:
             return f"{step.outcome or 'failed'}, {taken}{late}"
 
 
+def _countdown(state: RunState, progress: Progress | None, now: datetime) -> Line:
+    """``Waiting up to 22 s more for children.failed == 0; seen: children.failed = 2``."""
+    if progress is None or progress.work != state.busy:
+        return ()
+    spans = line(f"Waiting up to {duration(progress.until - now)} more for ", Code(_short(progress.waiting_for, 300)))
+    if progress.observed:
+        spans += line("; seen: ", Code(_short(progress.observed, 300)))
+    return spans
+
+
+def _stale(book: Runbook) -> str:
+    return f"the file cannot be read as it is now ({_short(book.stale, 300)})."
+
+
 def _waits_for(state: RunState) -> Line:
     """What the step that runs has to show."""
     row = state.plan.runbook.steps[state.current]
@@ -184,7 +202,8 @@ def _question(state: RunState) -> Line:
 
 
 def _page_line(plan: Plan, page: Escalation) -> Line:
-    spans = line(Bold(f"Paged {', '.join(plan.contacts)} {counted(page.pages, 'time')}"), ", not acknowledged yet.")
+    paged = "Would have paged" if plan.drill else "Paged"
+    spans = line(Bold(f"{paged} {', '.join(plan.contacts)} {counted(page.pages, 'time')}"), ", not acknowledged yet.")
     if page.next_page_at:
         spans += line(" Again at ", When(page.next_page_at), ".")
     return spans
@@ -254,7 +273,7 @@ def _button(state: RunState, verb: str) -> Button:
         if preview and preview.detail:
             about += (CodeBlock(excerpt(preview.detail, EVIDENCE_IN_THREAD), preview.language),)
         dialog = Dialog(
-            title="Approve this step",
+            title="DRILL: approve the step" if state.plan.drill else "Approve this step",
             submit="Approve",
             blocks=about,
             inputs=(Input(option="confirm", label=f"Type {target} to approve", placeholder=target),),
@@ -431,6 +450,14 @@ def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Na
     verbs = [verb for verb in allowed(state) if verb in ("ack", "retry", "cancel")] if in_thread else ["ack"]
     blocks.append(Buttons(tuple(_button(state, verb) for verb in verbs[:3])))
     return Message(f"{', '.join(plan.contacts)}: {_title(plan)} needs you{again}. {page.reason}", tuple(blocks), "bad")
+
+
+def moved_message(state: RunState, link: str) -> Message:
+    """For the one who asked in a channel that the bot cannot post to: where the run is shown instead."""
+    where = line(Link("Open the run", link)) if link else line(f"run {state.plan.run_id}")
+    said = f"{_title(state.plan)}: I am not a member of this channel, so the run is shown elsewhere."
+    hint = line(" To have runs here, type ", Code("/invite @opsbot"), ".")
+    return Message(said, (Paragraph((*line(f"{said} "), *where, *hint)),))
 
 
 # -- small pieces

@@ -10,6 +10,7 @@ from handlers.somas.commands import commands
 from handlers.somas.facts import DEFINITIONS, PHRASES
 from handlers.somas.handler import Somas, connect
 from handlers.somas.settings import SETUP, SomasSettings
+from handlers.somas.verify import VERIFICATION
 
 product = Product(
     name="somas",
@@ -23,6 +24,7 @@ product = Product(
     facts=DEFINITIONS,
     actions=ACTIONS,
     phrases=PHRASES,
+    verification=VERIFICATION,
 )
 
 __all__ = ["Somas", "SomasSettings", "product"]

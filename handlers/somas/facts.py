@@ -173,8 +173,10 @@ def _fact(
     help_: str,
     find: Callable[[Reading], Found],
     provenance: Provenance = EXACT,
+    *,
+    of_run: bool = False,
 ) -> Fact:
-    return Fact(FactDefinition(name, help_, provenance, values), find)
+    return Fact(FactDefinition(name, help_, provenance, values, of_run=of_run), find)
 
 
 FACTS: Mapping[str, Fact] = {
@@ -240,7 +242,7 @@ FACTS: Mapping[str, Fact] = {
             _measured(lambda m: m.dead_letters),
             DERIVED,
         ),
-        _fact("dead_letters.new", "number", "entries more than when the run started", _new, DERIVED),
+        _fact("dead_letters.new", "number", "entries more than when the run started", _new, DERIVED, of_run=True),
         _fact(
             "checkpoint.last",
             "text",
@@ -295,6 +297,7 @@ FACTS: Mapping[str, Fact] = {
             "boolean",
             "whether GitHub took the dispatch; told by the step that dispatches",
             lambda _: _unknown("only the step somas.dispatch() can tell"),
+            of_run=True,
         ),
     )
 }

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.somas.stages import OLD_NAMES, STAGES
+from handlers.somas.stages import LOOSE_NAMES, OLD_NAMES, STAGES
 
 _PATH = re.compile(r"(?:\.(?:[A-Za-z_]\w*|<[^>]*>)?(?:\[[^\]]*\])*)+")
 _STEP = re.compile(r"\.(?P<key>[A-Za-z_]\w*|<[^>]*>)?|\[(?P<index>[^\]]*)\]")
@@ -32,6 +32,7 @@ class Trouble:
 
     there: str
     change: str
+    error: bool = False  # the filter ends with an error, instead of giving nothing
 
 
 def trouble(expression: str, documents: Sequence[Document]) -> Trouble | None:
@@ -57,14 +58,15 @@ def kind(value: Any) -> str:
 
 
 def _length(documents: Sequence[Document]) -> Trouble | None:
-    if not all(isinstance(document.value, dict) for document in documents):
+    objects = [document for document in documents if isinstance(document.value, dict)]
+    if len(objects) * 2 <= len(documents):
         return None
-    rich = max(documents, key=lambda document: len(_largest_list(document.value)[1]))
+    rich = max(objects, key=lambda document: len(_largest_list(document.value)[1]))
     name, entries = _largest_list(rich.value)
-    there = f"the file is an object: length counts its {len(rich.value)} keys in every project"
+    there = f"the file is an object: length counts its {len(rich.value)} keys, however many entries there are"
     if not name:
         return Trouble(there, "")
-    return Trouble(f"{there}; {name} has {len(entries)} entries in {rich.where}", f"count `.{name} | length`")
+    return Trouble(f"{there}; `{name}` has {len(entries)} entries in {rich.where}", f"count `.{name} | length`")
 
 
 def _largest_list(value: dict[str, Any]) -> tuple[str, list[Any]]:
@@ -84,7 +86,7 @@ def _select(path: str, wanted: str, documents: Sequence[Document]) -> Trouble | 
     there = f"none of the {len(documents)} events in the logs has the key `{path}`, so it never matches"
     if keys[-1].endswith("stage") and wanted not in STAGES:
         there += f'; nor is there a stage "{wanted}"'
-    stage = wanted if wanted in STAGES else "verify"
+    stage = wanted if wanted in STAGES else LOOSE_NAMES.get(wanted, "verify")
     return Trouble(there, f'filter `.{like[0]} == "{stage}"`' if like else "")
 
 
@@ -95,11 +97,12 @@ def _follow(value: Any, keys: Sequence[str]) -> Any:
 
 
 def _path(path: str, documents: Sequence[Document]) -> Trouble | None:
-    """Only what fails, or is null, everywhere is a trouble."""
+    """What is null everywhere is a trouble, and what is an error in most files (some may be damaged)."""
     outcomes = [_walk(path, document) for document in documents]
-    if any(outcome is None for outcome in outcomes):
-        return None
-    return outcomes[0]
+    failed = [outcome for outcome in outcomes if outcome is not None and outcome.error]
+    if len(failed) * 2 > len(documents):
+        return failed[0]
+    return outcomes[0] if all(outcomes) else None
 
 
 def _walk(path: str, document: Document) -> Trouble | None:
@@ -114,7 +117,7 @@ def _walk(path: str, document: Document) -> Trouble | None:
                 following += list(value.values()) if isinstance(value, dict) else []
             elif key is not None:
                 if not isinstance(value, dict):
-                    return Trouble(f"the file is {kind(value)} there: `.{key}` of it is an error", "")
+                    return Trouble(f"it is {kind(value)} there: `.{key}` of it is an error", "", error=True)
                 if key in value:
                     following.append(value[key])
             elif index == "":
@@ -123,9 +126,8 @@ def _walk(path: str, document: Document) -> Trouble | None:
                 following.append(value)
             else:
                 name, _ = _largest_list(value) if isinstance(value, dict) else ("", [])
-                return Trouble(
-                    f"the file is {kind(value)}: `[{index}]` of it is an error", f"use `.{name}[{index}]`" if name else ""
-                )
+                there = f"the file is {kind(value)}: `[{index}]` of it is an error"
+                return Trouble(there, f"use `.{name}[{index}]`" if name else "", error=True)
         if not following:
             known = ", ".join(sorted(map(str, values[0]))[:14]) if isinstance(values[0], dict) else ""
             there = f"no file has `{path}`, so it prints null"

@@ -12,7 +12,14 @@ from bot.handler import Observation, Provenance, Services, Target
 from handlers.somas.config import Config, read_config
 from handlers.somas.facts import observe, reading
 from handlers.somas.metrics import Fleet, fleet
-from handlers.somas.projects import Project, list_projects, projects_folder, read_all, read_project
+from handlers.somas.projects import (
+    Project,
+    list_projects,
+    project_argument,
+    projects_folder,
+    read_all,
+    read_project,
+)
 from handlers.somas.restart import Choice, choose
 from handlers.somas.settings import SomasSettings
 from handlers.somas.stages import STAGES
@@ -75,6 +82,10 @@ class Somas:
         if kind == "project":
             return await self.services.run_blocking(list_projects, self.root)
         return list(STAGES) if kind == "stage" else []
+
+    async def find_target(self, kind: str, name: str, scope: str) -> Target:
+        """``bot.handler.FindsTargets``: ``42`` is project-42. Raises ``UserError`` for what cannot be a project."""
+        return Target(product="somas", kind=kind, name=project_argument(name) if kind == "project" else name)
 
     async def observe(self, names: frozenset[str], target: Target, inputs: Mapping[str, str]) -> list[Observation]:
         """Facts of the project ``target.name``. Inputs: ``stage`` and ``dead_letters_before``, both optional."""

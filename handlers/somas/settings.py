@@ -15,6 +15,7 @@ SETUP = """\
 root = "/srv/somas"              # the folder that holds .somas/
 # restart_budget = "PT10M"       # how long a restarted stage may take until it is seen to run
 # lock_seconds = 30              # how long to wait for SOMAS itself to let go of a file
+# repository_path = "/srv/somas-checkout"  # a checkout of its repository, for `runbook verify`; default: root, GitHub
 # retries_over_limit = "warn"    # or "refuse": restarts beyond max_retry_attempts of limits.yml
 """
 
@@ -23,9 +24,17 @@ class SomasSettings(ProductSettings):
     """The section ``[somas]``."""
 
     root: Path = Field(examples=["/srv/somas"])
+    repository_path: Path | None = Field(None, examples=["/srv/somas-checkout"])
     restart_budget: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), examples=["PT10M"])
     lock_seconds: float = Field(30.0, gt=0, le=300, examples=[30])
     retries_over_limit: Literal["warn", "refuse"] = Field("warn", examples=["warn"])
+
+    @field_validator("repository_path")
+    @classmethod
+    def _is_a_checkout(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not (folder.expanduser() / ".github").is_dir():
+            raise ValueError(f"{folder} holds no .github; give a checkout of SOMAS's repository, or leave it out")
+        return folder.expanduser().absolute() if folder else None
 
     @field_validator("root")
     @classmethod

@@ -14,6 +14,7 @@ from handlers.supervisor.commands import supervisor
 from handlers.supervisor.facts import definitions
 from handlers.supervisor.handler import SupervisorHandler
 from handlers.supervisor.settings import SETUP, SupervisorSettings
+from handlers.supervisor.verify import VERIFICATION
 
 # What the procedures say in words, where it can be checked. Left out on purpose, so that they become questions:
 # "Process running" (the procedures say it of the relay, which the socket knows nothing of), "No child in BlockForever
@@ -48,4 +49,5 @@ product = Product(
     facts=definitions(),
     actions=ACTIONS,
     phrases=PHRASES,
+    verification=VERIFICATION,
 )

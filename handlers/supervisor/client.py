@@ -21,6 +21,7 @@ from handlers.supervisor.children import Sample
 from handlers.supervisor.link import Connection, LinkError, Listener, connect
 from handlers.supervisor.protocol import (
     NEVER_RETRIED,
+    PUSH_LIMIT,
     UNREADABLE,
     CommandResult,
     DashboardError,
@@ -241,11 +242,11 @@ class SupervisorClient:
 
     async def _answer(self, connection: Connection, request_id: str) -> Reply:
         """The next line that answers something. The id is a cross-check; the position decides."""
-        while True:
+        for _ in range(PUSH_LIMIT):  # more would leave nothing of the event loop to others
             try:
                 line = await connection.reader.readuntil(b"\n")
             except asyncio.LimitOverrunError:
-                raise ProtocolError("a line of more than 16 MiB") from None
+                raise ProtocolError("a line of more than 4 MiB") from None
             reply = parse_line(line)
             if reply is None:
                 continue
@@ -253,6 +254,7 @@ class SupervisorClient:
                 raise ProtocolError("the answer to another request")
             connection.answered += 1
             return reply
+        raise ProtocolError(f"{PUSH_LIMIT} lines and no answer among them")
 
 
 def _explain(error: DashboardError) -> str:

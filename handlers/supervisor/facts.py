@@ -80,10 +80,10 @@ FACTS: dict[str, Fact] = {}
 
 
 def _fact(
-    name: str, help_: str, provenance: Provenance, values: Any = "text", needs: str = "state"
+    name: str, help_: str, provenance: Provenance, values: Any = "text", needs: str = "state", *, of_run: bool = False
 ) -> Callable[[Callable[[Seen], Value]], Callable[[Seen], Value]]:
     def register(read: Callable[[Seen], Value]) -> Callable[[Seen], Value]:
-        FACTS[name] = Fact(FactDefinition(name, help_, provenance, values), read, needs)
+        FACTS[name] = Fact(FactDefinition(name, help_, provenance, values, of_run=of_run), read, needs)
         return read
 
     return register
@@ -329,7 +329,7 @@ def uptime(state: State | None, listener: Listener | None) -> tuple[datetime | N
 # --- what the runbooks ask for and nobody tells -------------------------------------------------------------------
 
 
-@_fact("CommandResult", "Accepted or Rejected: whether the last command of the bot was taken", RENAMED, needs="")
+@_fact("CommandResult", "result.accepted of the last command: it was taken, not that it worked", RENAMED, needs="", of_run=True)
 def _command_result(seen: Seen) -> Value:
     if seen.command is None:
         raise NotKnownError("this bot has sent no command since it started")
@@ -337,7 +337,7 @@ def _command_result(seen: Seen) -> Value:
     return "Accepted" if seen.command.accepted else "Rejected", how
 
 
-@_fact("command.accepted", "whether the control loop took the last command of the bot", RENAMED, "boolean", "")
+@_fact("command.accepted", "whether the control loop took the last command of the bot", RENAMED, "boolean", "", of_run=True)
 def _accepted(seen: Seen) -> Value:
     value, how = _command_result(seen)
     return value == "Accepted", how

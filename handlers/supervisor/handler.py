@@ -162,6 +162,32 @@ class SupervisorHandler:
         where = ", ".join(name for name in states if name not in silent)
         raise _no_child(child_id, tuple(known), where, command, silent, known if len(states) > 1 else None)
 
+    async def find_target(self, kind: str, name: str, scope: str) -> Target:
+        """``bot.handler.FindsTargets``: the process that a child belongs to; a name that none has comes back as it is.
+
+        Raises ``UserError`` when several processes have it and ``scope`` does not say which.
+        """
+        if kind != "child":
+            return Target(product="supervisor", kind=kind, name=name)
+        if scope:
+            client = self.client(Target(product="supervisor", kind="target", name=scope))
+            require_child(scope, await client.drivable_state(), name)
+            return Target(product="supervisor", kind="child", name=name, scope=scope)
+        states = await self.states()
+        found = [each for each, state in states.items() if isinstance(state, State) and children.find(state, name)]
+        silent = [each for each, state in states.items() if not isinstance(state, State)]
+        if len(found) > 1:
+            raise UserError(f"{name} exists in {' and in '.join(sorted(found))}. Say which with --scope {found[0]}.")
+        if silent and (found or len(silent) == len(states)):
+            problem = states[silent[0]]
+            if not found and isinstance(problem, UserError):
+                raise problem
+            raise UserError(
+                f"{name} exists in {found[0]}, and {', '.join(silent)} could not be asked. "
+                f"Say which is meant with --scope {found[0]}."
+            )
+        return Target(product="supervisor", kind="child", name=name, scope=found[0] if found else "")
+
 
 def require_child(target_name: str, state: State, child_id: str, command: str = "") -> Child:
     """The child of that name. Raises ``UserError`` with the nearest ones; nothing must be sent for an unknown child."""

@@ -27,7 +27,8 @@ NEVER_RETRIED: frozenset[str] = frozenset({"remove_child", "add_child", "shutdow
 CONFIRMED: frozenset[str] = frozenset({"remove_child", "add_child", "shutdown_tree"})
 UNREADABLE = "invalid-request"  # the id under which a line is answered that the process could not understand
 REQUEST_LIMIT = 65_535  # bytes of a request line; the newest crate drops the connection above 65,536
-LINE_LIMIT = 16 * 1024 * 1024  # bytes of a reply; a state grows by about 1 KiB per child
+LINE_LIMIT = 4 * 1024 * 1024  # bytes of a reply; a state grows by about 1 KiB per child, and reading stops the bot
+PUSH_LIMIT = 10_000  # lines before an answer that answer nothing
 
 Int = Annotated[int, Field(strict=True, ge=0, lt=2**128)]
 Bool = Annotated[bool, Field(strict=True)]

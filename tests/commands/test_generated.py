@@ -29,7 +29,13 @@ def test_the_manifest_has_one_slash_command_per_root_and_only_the_scopes_that_ar
         " | help",
         "should_escape": True,
     }
-    assert document["oauth_config"]["scopes"]["bot"] == ["app_mentions:read", "chat:write", "commands"]
+    assert document["oauth_config"]["scopes"]["bot"] == [
+        "app_mentions:read",
+        "channels:history",
+        "chat:write",
+        "commands",
+        "groups:history",
+    ]
     assert document["settings"]["event_subscriptions"]["bot_events"] == ["app_mention"]
     assert document["settings"]["interactivity"]["request_url"] == "https://ops.example.org/slack/events"
     assert document["settings"]["socket_mode_enabled"] is False

@@ -139,7 +139,8 @@ async def test_killed_before_any_commit_of_a_run(tmp_path: Path, crash_point: in
         await bot.type()
         killed = await bot.killed_or_quiet()
         if not killed:
-            assert crash_point > int((tmp_path / "commits").read_text()), "it was to be killed and was not"
+            # equal: it was killed after the last step had begun, in housekeeping
+            assert crash_point >= int((tmp_path / "commits").read_text()), "it was to be killed and was not"
             return
         keys, first = bot.stored()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -70,6 +71,14 @@ class DemoProcess:
             code = await self.process.wait()
             await self._reader
         return code
+
+    async def kill_bot(self) -> None:
+        """``kill -9``, and wait until the demo says that the bot is back."""
+        killed = self.pids["opsbot"]
+        os.kill(killed, signal.SIGKILL)
+        await self.says(f"opsbot (process {killed}) was killed by SIGKILL; it is started again.")
+        await until(lambda: self.pids["opsbot"] != killed, "another bot")
+        await self.says(f"The bot is back: process {self.pids['opsbot']}.")
 
     def logs(self) -> str:
         """What the bot and the supervised process have logged."""

@@ -6,9 +6,8 @@ page shows.
 
 from __future__ import annotations
 
-import os
 import re
-import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -126,14 +125,22 @@ async def test_a_child_is_quarantined_and_a_restart_runs_out_of_time() -> None:
         await alice.reads("scotlaclair acknowledged the page")
 
         await alice.becomes("Alice")
-        await alice.says_in_thread("@opsbot fail nobody started it")
+        await alice.says_in_thread('@opsbot fail --reason "nobody started it"')
         await expect(restart).to_contain_text("Failed at step 4 of 4", timeout=SOON)
         await expect(restart.get_by_test_id("action")).to_have_count(0)
-        await alice.reads("Run ended as failed by alice")
+        await alice.reads("Run ended as failed by alice", "nobody started it")
 
 
-async def test_a_whole_runbook_with_the_approval_of_a_second_person() -> None:
+async def test_a_whole_runbook_with_an_approval_beside_a_restart_that_is_answered() -> None:
+    """P1-002, approved by Bob; meanwhile the simulated pipeline takes a restart that was clicked, not typed."""
     async with visit() as (_, alice):
+        await alice.page.get_by_test_id("hint").filter(has_text="/somas restart project-23").click()
+        box = alice.page.get_by_test_id("composer")
+        await expect(box).to_have_value("/somas restart project-23")
+        await box.press("Enter")
+        restart = alice.card("Restart a project at a stage: project-23")
+        await expect(restart).to_contain_text("Step 4 of 4: running", timeout=SOON)
+
         await alice.types("/supervisor runbook P1-002 worker-3")
         card = alice.card("P1-002 Child Task Crash Loop: worker-3")
         await expect(card).to_contain_text("Step 2 of 5: waiting for a decision", timeout=SOON * 2)
@@ -160,36 +167,44 @@ async def test_a_whole_runbook_with_the_approval_of_a_second_person() -> None:
         await alice.reads("bob approved", "child.present = false", "Run done")
         assert len(await alice.replies()) == len(set(await alice.replies()))
 
+        await expect(restart).to_contain_text("Done after", timeout=SOON)
+        await alice.opens_thread(restart)
+        await alice.reads('stage.status = "in_progress"', "Run done")
+        await alice.page.set_viewport_size({"width": 390, "height": 844})
+        await alice.page.get_by_role("button", name="Close thread").click()
+        assert await alice.page.evaluate("document.documentElement.scrollWidth") <= 390
+        await alice.page.get_by_role("button", name="Channels and people").click()
+        await alice.page.get_by_test_id("channel").filter(has_text="somas").click()
+        await expect(alice.channel).to_contain_text("Simulated pipeline: took project-23 and started specify.")
+
 
 async def test_the_bot_is_killed_in_the_middle_of_a_restart() -> None:
-    """``kill -9``; it is started again, goes on with the deadline that it had, and says nothing twice."""
+    """``kill -9``, twice: it goes on with the deadline that it had, and says nothing twice."""
     async with visit() as (running, alice):
         await alice.types("/somas restart project-42")
         title = "Restart a project at a stage: project-42"
         card = alice.card(title)
         await expect(card).to_contain_text("Step 4 of 4: running", timeout=SOON)
-        until = await card.locator("time.date").first.inner_text()
-        killed = running.bot_pid
-        os.kill(killed, signal.SIGKILL)
-        await running.says(f"opsbot (process {killed}) was killed by SIGKILL; it is started again")
-        # Once more as soon as it is there again, now in the middle of its own start.
-        await alice.types("/somas restart project-23")
-        await expect(alice.page_of(title)).to_be_visible(timeout=WHEN_TIME_IS_OVER)
-        again = running.pids["opsbot"]
-        assert again != killed
-
-        await expect(card).to_contain_text("not met, over its budget")
         await alice.opens_thread(card)
-        await alice.reads("Step 4 needs a decision", "scotlaclair")
-        os.kill(again, signal.SIGKILL)
-        await running.says(f"opsbot (process {again}) was killed by SIGKILL; it is started again")
-        await alice.says_in_thread("@opsbot fail")
-        await expect(card).to_contain_text("Failed at step 4 of 4", timeout=SOON * 2)
-        await alice.reads("Run ended as failed by alice")
-        assert until
+        await alice.reads("has used 80 %", timeout=WHEN_TIME_IS_OVER)
 
-        said = [one for one in await alice.replies() if not one.startswith("Alice")]
+        await running.kill_bot()
+        back = time.time()
+        call = alice.page_of(title)
+        await expect(call).to_be_visible(timeout=WHEN_TIME_IS_OVER)
+        called = float(await call.get_attribute("data-ts") or 0)
+        assert called < back + RESTART_SECONDS - 4, "the budget began anew"
+        await expect(card).to_contain_text("not met, over its budget")
+        await alice.reads("Step 4 needs a decision")
+
+        await running.kill_bot()
+        await card.get_by_role("button", name="Failed").click()
+        await expect(card).to_contain_text("Failed at step 4 of 4", timeout=SOON)
+        await alice.reads("Run ended as failed by alice")
+
+        said = await alice.replies()
         assert len(said) == len(set(said)), said
-        assert sum("Run ended as failed" in one for one in said) == 1
+        for once in ("✓ Step 1", "✓ Step 2", "✓ Step 3", "has used 80 %", "needs a decision", "Run ended"):
+            assert sum(once in one for one in said) == 1, (once, said)
         assert await alice.card(title).count() == 1
-        assert await alice.page_of(title).count() == 1
+        assert await call.count() == 1

@@ -125,7 +125,7 @@ async def test_pushes_between_question_and_answer_are_skipped(folder: Path) -> N
         (b"[]\n", "a JSON list, not an object"),
         (b'{"request_id":"somebody-else","ok":true,"result":{}}\n', "the answer to another request"),
         (b'{"request_id":"invalid-request","ok":true,"result":{"type":"hello"}}\n', "where state was asked for"),
-        (b"x" * (17 * 1024 * 1024) + b"\n", "a line of more than 16 MiB"),
+        (b"x" * (5 * 1024 * 1024) + b"\n", "a line of more than 4 MiB"),
     ],
 )
 async def test_something_else_behind_the_socket(folder: Path, answer: bytes, text: str) -> None:

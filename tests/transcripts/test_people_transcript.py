@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.demo.supervised_process import SupervisedProcess
-from tests.transcript import SETTINGS, Chat, notifies
+from tests.transcript import SETTINGS, Chat, live, notifies
 
 CLOSED = SETTINGS.replace('viewers = ["*"]', 'viewers = ["slack:U0CAROL"]').replace(
     'operators = ["slack:U0ALICE", ', "operators = ["
@@ -35,7 +35,7 @@ async def test_a_viewer_cannot_press_what_he_could_not_type(
         await chat.types("alice", "/supervisor quarantine fraud-scorer")
         card = await chat.sees("Quarantine fraud-scorer of payments")
         asked = await chat.sees("Step 1 needs a decision", thread=card)
-        page = await chat.sees("needs you", "Open the run")
+        page = await chat.sees("needs you")
         await chat.presses("carol", "Acknowledge", page)
         await chat.is_told("carol", "needs an operator, and you are not one")
         await chat.presses("carol", "Failed", asked)
@@ -109,9 +109,9 @@ async def test_typos_are_answered_with_what_was_meant(
         await chat.is_told("alice", "--raeson", "--reason", "^^^^^^^^")
         await chat.types("alice", "/supervisor quarantine")
         await chat.is_told("alice", "/supervisor quarantine", "child")
-        await chat.types("alice", "/supervisor runbook P1-003 worker-1")
-        told = await chat.is_told("alice", 'There is no procedure "P1-003"', "P1-002")
-        assert told.labels == ["/supervisor runbook P1-002 worker-1"]
+        await chat.types("alice", "/supervisor runbook P9-002 worker-1")
+        told = await chat.is_told("alice", 'There is no procedure "P9-002"', "P1-002")
+        assert "/supervisor runbook P1-002 worker-1" in told.labels
         await chat.types("alice", "/supervisor status --target 'unfinished")
         await chat.is_told("alice", "'")
         await chat.says("alice", "@opsbot restrt project-42")
@@ -136,9 +136,7 @@ async def test_a_reason_cannot_ping_anybody(tmp_path: Path, process: SupervisedP
         await chat.types("alice", "/supervisor quarantine worker-1 --reason '<!channel> <@U0SCOT> @here'")
         card = await chat.sees("Quarantine worker-1 of payments", "Reason: ")
         await chat.thread(card, until="Run done")
-        said = str(chat.slack.calls)
-        assert "<!channel" not in said and "<@U0SCOT" not in said
-        assert notifies(card) == set()
+        assert live([arguments for _, arguments in chat.slack.calls]) == set()
 
 
 # -- what Slack does
@@ -154,7 +152,7 @@ async def test_everything_happens_once_however_often_slack_delivers_it(
         await chat.types("alice", "/supervisor quarantine fraud-scorer")
         card = await chat.sees("Quarantine fraud-scorer of payments")
         asked = await chat.sees("Step 1 needs a decision", thread=card)
-        page = await chat.sees("needs you", "Open the run")
+        page = await chat.sees("needs you")
         await chat.says("bob", "@opsbot ack", thread=card)
         await chat.shows(page, "Acknowledged by bob")
         await chat.presses("bob", "Failed", asked)
@@ -185,21 +183,20 @@ async def test_a_command_where_the_bot_is_no_member(tmp_path: Path, process: Sup
     """Who asks is answered there; the run goes where everybody sees it."""
     async with Chat(tmp_path, payments) as chat:
         await chat.types("alice", "/supervisor status", channel="secret")
-        await chat.until(lambda: "payments: " in chat.slack.transcript(), "an answer in #secret")
-        chat.read("secret")
-        chat.slack.ephemerals("U0ALICE", "C0SECRET")
+        await chat.sees("payments: ", channel="secret")
         await chat.types("alice", "/supervisor quarantine fraud-scorer", channel="secret")
         card = await chat.sees("Quarantine fraud-scorer of payments", channel="ops")
         asked = await chat.sees("Step 1 needs a decision", thread=card)
         in_thread = await chat.sees("needs you", thread=card)
-        page = await chat.sees("needs you", "Open the run")
+        page = await chat.sees("needs you")
         await chat.presses("scotlaclair", "Acknowledge", page)
         for each in (page, in_thread):
             await chat.shows(each, "Acknowledged by scotlaclair")
         await chat.presses("alice", "Failed", asked)
         await chat.thread(card, until="Run ended as failed by alice")
-        told = await chat.is_told("alice", "#ops", channel="secret")
-        assert "Quarantine fraud-scorer of payments" in told.shown
+        await chat.is_told(
+            "alice", "Quarantine fraud-scorer of payments: I am not a member of this channel", channel="secret"
+        )
 
 
 # -- the bot goes away
@@ -214,7 +211,7 @@ async def test_a_bot_that_is_stopped_in_the_middle_goes_on_where_it_was(
         card = await chat.sees("Quarantine fraud-scorer of payments")
         asked = await chat.sees("Step 1 needs a decision", thread=card)
         await chat.thread(card, until="needs you")
-        page = await chat.sees("needs you", "Open the run")
+        page = await chat.sees("needs you")
         before = await chat.state(card)
         await chat.rests()
         await chat.stop_bot()
@@ -241,7 +238,7 @@ async def test_a_deadline_that_passed_while_the_bot_was_away(
         await chat.types("alice", "/supervisor quarantine fraud-scorer")
         card = await chat.sees("Quarantine fraud-scorer of payments")
         await chat.thread(card, until="needs you")
-        page = await chat.sees("needs you.", "Open the run")
+        page = await chat.sees("needs you.")
         await chat.rests()
         await chat.stop_bot()
         await chat.passes(minutes=25)

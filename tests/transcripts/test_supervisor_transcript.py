@@ -117,9 +117,9 @@ async def test_a_child_that_ignores_cancellation_pages_scot(
         asked = await chat.sees("Step 1 needs a decision", "did not stop within the graceful timeout", thread=card)
         assert asked.labels == ["Retry", "Done", "Failed", "Skip"]
         in_thread = await chat.sees("needs you", "only a restart of the process ends it", thread=card)
-        in_channel = await chat.sees("needs you", "Open the run", channel="ops")
+        in_channel = await chat.sees("needs you", channel="ops")
         for page in (in_thread, in_channel):
-            assert notifies(page) == {"U0SCOT"}
+            assert notifies(page) == {"@U0SCOT"}
             assert page.fallback.startswith("scotlaclair: Quarantine fraud-scorer of payments needs you")
         await chat.shows(card, "waiting for a decision", "Paged scotlaclair 1 time, not acknowledged yet.")
 
@@ -150,7 +150,7 @@ async def test_retry_does_not_send_again_what_was_ignored_and_done_is_a_persons_
         card = await chat.sees("Quarantine fraud-scorer of payments")
         asked = await chat.sees("Step 1 needs a decision", thread=card)
         await chat.sees("needs you", thread=card)
-        page = await chat.sees("needs you", "Open the run")
+        page = await chat.sees("needs you")
         await chat.presses("bob", "Retry", asked)
         await chat.sees("bob retries step 1", thread=card)
         again = await chat.sees("Step 1 needs a decision", "attempt 1 runs on", thread=card)
@@ -221,7 +221,7 @@ async def test_one_changing_run_at_a_time(tmp_path: Path, process: SupervisedPro
         second = await chat.sees("Quarantine fraud-scorer of payments", "Asked for by bob")
         await chat.presses("bob", "Cancel run", await chat.sees("needs you", thread=second))
         await chat.thread(second, until="Run cancelled by bob")
-        await chat.presses("bob", "Acknowledge", await chat.sees("needs you", "Open the run"))
+        await chat.presses("bob", "Acknowledge", await chat.sees("needs you"))
         await chat.thread(second, until="bob acknowledged the page")
 
 
@@ -280,7 +280,7 @@ async def test_the_symptom_is_not_there(tmp_path: Path, process: SupervisedProce
         card = await chat.sees("P1-002 Child Task Crash Loop: worker-1")
         await chat.sees("Step 1 needs a decision", "Outcome: not met", thread=card)
         await chat.sees("needs you", "the expectation was not met", thread=card)
-        page = await chat.sees("needs you", "Open the run")
+        page = await chat.sees("needs you")
         await chat.says("alice", "@opsbot cancel --reason 'wrong child'", thread=card)
         await chat.sees("Run cancelled by alice", "wrong child", thread=card)
         await chat.presses("scotlaclair", "Acknowledge", page)

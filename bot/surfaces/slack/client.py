@@ -162,7 +162,7 @@ class SlackSurface:
     async def channel_problems(self, channel: str) -> list[str]:
         """Whether the bot can read the channel, which it can only as a member of it (``opsbot doctor``)."""
         if self._trouble:
-            return []  # ``problems`` tells why nothing works
+            return [f"slack.channel: {channel} was not looked at, because Slack does not let the bot in."]
         try:
             await self._call(self.client.conversations_history, channel=channel, limit=1)
         except (TryLater, Undeliverable) as error:

@@ -212,6 +212,8 @@ function drawChannelHeader() {
   const channel = state.channels.find((one) => one.id === state.channel);
   $("channel-name").textContent = channel ? (channel.is_im ? person(state.bot).name : `# ${channel.name}`) : "";
   $("members").textContent = channel && !channel.is_im ? `${channel.members.length} members` : "";
+  $("whoami").replaceChildren(avatar(state.me, "small"));
+  $("whoami").setAttribute("aria-label", `You are ${person(state.me).real_name}; become somebody else`);
   $("thread-channel").textContent = channel && !channel.is_im ? `# ${channel.name}` : "";
   document.title = `${channel ? channel.name : ""} – opsbot demo`;
 }
@@ -355,7 +357,8 @@ function drawComposers() {
   const place = `${state.me}/${state.channel}/${state.thread}`;
   if (place === composing || !state.channel) return;
   composing = place;
-  const send = (thread) => (text) => ask("enter", { user: state.me, channel: state.channel, text, ...(thread ? { thread_ts: thread } : {}) });
+  const toEnd = (place) => { place.scrollTop = place.scrollHeight; }; // whoever speaks wants to see the answer
+  const send = (thread) => (text) => toEnd($(thread ? "thread-messages" : "messages")) ?? ask("enter", { user: state.me, channel: state.channel, text, ...(thread ? { thread_ts: thread } : {}) });
   const names = () => [...state.people.filter((one) => one.id !== "USLACKBOT").map((one) => ({ text: `@${one.name}`, help: one.real_name })), ...state.groups.map((one) => ({ text: `@${one.handle}`, help: "group" }))];
   const channel = state.channels.find((one) => one.id === state.channel);
   $("composer").replaceChildren(composer({ label: `Message ${channel.is_im ? "" : "#"}${channel.is_im ? person(state.bot).name : channel.name}`, testid: "composer", send: send(""), commands: () => state.commands, names }));
@@ -395,7 +398,8 @@ function toast(text) {
 }
 
 $("close-thread").addEventListener("click", () => go({ thread: "" }));
-$("menu").addEventListener("click", () => $("menu").setAttribute("aria-expanded", String(document.body.classList.toggle("sidebar-open"))));
+for (const id of ["menu", "whoami"]) $(id).addEventListener("click", () => $("menu").setAttribute("aria-expanded", String(document.body.classList.toggle("sidebar-open"))));
+$("messages").addEventListener("click", () => { document.body.classList.remove("sidebar-open"); $("menu").setAttribute("aria-expanded", "false"); });
 addEventListener("visibilitychange", () => { if (!document.hidden && state.me) drawAll(); });
 addEventListener("keydown", (event) => { if (event.key === "Escape" && state.thread && !document.querySelector("dialog[open], .completion")) go({ thread: "" }); });
 setInterval(() => { for (const node of document.querySelectorAll("[data-key]")) if (node.querySelector?.("time.date")) node.print = ""; soon(); }, 60000);
