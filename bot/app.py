@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -21,18 +22,21 @@ from bot.clock import Clock, SystemClock
 from bot.delivery import Delivery
 from bot.demo.rehearsal import Rehearsals
 from bot.dispatch import Dispatcher
-from bot.errors import SettingsError
+from bot.errors import SettingsError, Unavailable
 from bot.handler import Product, Services
 from bot.inbox import Inbox
 from bot.incoming import Incoming, Place
 from bot.metrics import Metrics
 from bot.names import Names
 from bot.runbooks.folders import RunbookFolders
+from bot.runbooks.library import read_documents
+from bot.runbooks.verify import Verified
 from bot.runs.commands import RunDesk
 from bot.runs.engine import RunEngine
 from bot.runs.perform import Connected, Performer
 from bot.runs.speak import Speaker
 from bot.runs.start import RunStarter
+from bot.runs.verified import Verifier
 from bot.settings import Settings
 from bot.store import DatabaseLock, InstanceLock, Store
 from bot.surfaces.port import Surface
@@ -106,6 +110,23 @@ class Bot:
         finally:
             await self.stop()
 
+    async def verify(self, files: Sequence[Path] = ()) -> list[Verified]:
+        """Compare documents with the products, without running anything (``opsbot runbook verify``).
+
+        Without ``files``: every runbook that the bot knows. Raises ``UserError`` for a file that cannot be read.
+        """
+        try:
+            self._stack.push_async_callback(self.store.close)
+            await self.store.open()
+            connected = await self._connect()
+            folders = RunbookFolders(
+                [connected[name].product for name in connected], self.settings.runbooks.paths, self.run_blocking
+            )
+            verifier = Verifier(self.store, self.clock, folders, connected)
+            return await (verifier.files(read_documents(files)) if files else verifier.library())
+        finally:
+            await self.stop()
+
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -176,7 +197,12 @@ class Bot:
         await self._listen()
 
     async def _connect(self) -> dict[str, Connected]:
-        services = Services(clock=self.clock, run_blocking=self.run_blocking, github=self.settings.github)
+        github_get = None
+        if self.settings.github is not None:
+            from bot.surfaces.github.reading import reader
+
+            github_get = reader(self.settings.github)
+        services = Services(self.clock, self.run_blocking, self.settings.github, github_get)
         connected = {}
         for name, section in self.settings.products.items():
             product = self.products[name]
@@ -188,8 +214,14 @@ class Bot:
     # -- surfaces
 
     async def accept(self, incoming: Incoming) -> bool:
-        """The durable front: everything that reaches the bot goes through here."""
-        new = await self.inbox.accept(incoming)
+        """The durable front: everything that reaches the bot goes through here.
+
+        Raises ``Unavailable`` when it cannot be stored; the text is the database's reason.
+        """
+        try:
+            new = await self.inbox.accept(incoming)
+        except sa.exc.SQLAlchemyError as error:
+            raise Unavailable(tables.reason(error)) from error
         if new:
             self.metrics.accepted.labels(incoming.actor.surface).inc()
         return new

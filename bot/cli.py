@@ -153,30 +153,90 @@ def check(
     return report.exit_code
 
 
+@runbook.command
+def verify(
+    *files: Annotated[Path, Parameter(help="Documents or folders of them; without any: all that the bot knows.")],
+    config: Config = Path("opsbot.toml"),
+    format: Annotated[Literal["text", "github"], Parameter(help="github: annotations for a workflow")] = "text",
+) -> int:
+    """Compare runbooks, or any Markdown, with the live systems and tell what has drifted; exit code 1 when it has.
+
+    Nothing is changed: what reads is called, what changes is only previewed.
+    """
+    from bot.app import Bot, installed_products
+    from bot.runbooks.verify_report import github, render
+    from bot.settings import read
+
+    logs.configure("ERROR")
+
+    async def work() -> int:
+        products = installed_products()
+        bot = Bot(read(config, os.environ, products), products)
+        verified = await bot.verify(files)
+        print((github if format == "github" else render)(verified), end="")
+        return 1 if any(one.drifts for one in verified) else 0
+
+    return _carefully(work)
+
+
+@runbook.command(name="import")
+def import_(
+    file: Annotated[Path, Parameter(help="The document as you have it: text or Markdown.")],
+    *,
+    out: Annotated[Path, Parameter(help="Where the documents are written.")] = Path("runbooks"),
+    force: Annotated[bool, Parameter(negative="", help="Replace files that are there already.")] = False,
+) -> int:
+    """Write clean runbooks from a document that lost its marks, or has no tables; every guess is listed."""
+    from bot.app import installed_products
+    from bot.runbooks import importing
+    from bot.runbooks.importing.files import read, save
+    from bot.runbooks.library import RunbookLibrary
+
+    products = installed_products()
+    try:
+        imported = importing.import_bytes(read(file), file.name, products)
+        paths = save(imported, out, force=force)
+    except UserError as error:
+        print(f"opsbot: {error}", file=sys.stderr)
+        return 2
+    print(importing.report(imported, file.name))
+    for path, document in zip(paths, imported.documents, strict=True):
+        print(f"wrote {path}: {document.title}, {document.steps} step{'' if document.steps == 1 else 's'}")
+    known = RunbookLibrary(products).runbooks
+    for document in imported.documents:
+        if known.get(document.id.lower()):
+            print(f"{document.id} is a runbook of the bot already: give yours another id, or compare the two.")
+    print(f"Next: opsbot runbook check {out}" if paths else "Nothing was written.")
+    return 0 if paths else 1
+
+
 @app.command
 def commands(
     *,
     write: Annotated[
-        bool, Parameter(negative="", help="Write manifest.yml, docs/commands.md, README's table.")
+        bool, Parameter(negative="", help="Write manifest.yml, docs/commands.md, docs/handlers/, README's table.")
     ] = False,
     check: Annotated[bool, Parameter(negative="", help="Exit with 1 when one of these files is stale.")] = False,
 ) -> int:
     """The commands people can type, and the files that are generated from them."""
     from bot.app import installed_products
     from bot.commands import generated, grammar
+    from bot.runbooks.pages import handler_pages
     from bot.runs.commands import runs
 
     products = installed_products()
     root = Path.cwd()
     if write:
-        for name in generated.write(root, products, [runs]):
+        files = generated.generated(root, products, [runs]) | handler_pages(root, products)
+        for name in generated.write_files(root, files):
             print(f"wrote {name}")
         return 0
     if check:
+        files = generated.generated(root, products, [runs]) | handler_pages(root, products)
         groups = {"runs": runs, **{product.name: product.commands for product in products}}
         problems = [
             *grammar.defects(groups),
-            *(f"{name} is stale: opsbot commands --write" for name in generated.stale(root, products, [runs])),
+            *(f"{name} is stale: opsbot commands --write" for name in generated.stale_files(root, files)),
         ]
         for problem in problems:
             print(problem, file=sys.stderr)

@@ -167,6 +167,8 @@ class Delivery:
             else:
                 await self._card(row, attempts=row.attempts + 1)  # before: whoever comes after a crash looks first
                 remote_id = await surface.post(place, body, f"{row.run_id}:card", maybe_posted=row.attempts > 0)
+                if row.attempts:  # what was found may be the card of an earlier state
+                    await surface.update(place, remote_id, body)
         except TryLater as later:
             await self._card(row, problem=later.reason, after=later.after)
             return

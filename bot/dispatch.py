@@ -204,7 +204,8 @@ class Dispatcher:
     async def _start(self, request: StartRun, incoming: Incoming) -> Answer | None:
         """Store the run together with the mark that its command is handled, then begin it."""
         try:
-            plan = self.starter.plan(request, incoming)
+            verified = await self.desk.verifier.small_print(request.runbook)
+            plan = self.starter.plan(request, incoming, verified)
         except UserError as error:
             return Answer(help.error_message(error), private=True)
         async with self.engine.store.write() as connection:

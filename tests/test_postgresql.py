@@ -67,11 +67,12 @@ async def test_a_run_on_postgresql_across_a_restart_of_the_bot(tmp_path: Path, d
         await chat.stop_bot()
         await chat.start_bot()
         await chat.presses("alice", "Done", card)
-        await chat.sees("Done after")
-        await chat.sees("Run done", thread=card)
+        await chat.shows(card, "Done after")
+        await chat.thread(card, until="Run done")
+        await chat.presses("scotlaclair", "Acknowledge", await chat.sees("needs you"))
+        await chat.thread(card, until="scotlaclair acknowledged the page")
         await chat.types("alice", "/supervisor status payments")
-        await chat.sees("quarantined")
-        chat.read("ops", card)
+        await chat.sees("payments: ", "quarantined")
         assert process.executed == ["quarantine_child /fraud-scorer"]
 
 

@@ -220,7 +220,7 @@ class Chat:
         await self.until(lambda: all(text in message.shown for text in wanted), f"{wanted} in:\n{message.shown}")
 
     async def thread(self, card: LocalMessage, *, until: str) -> list[str]:
-        """The thread as soon as it says ``until``: the first line of each message, the card left out."""
+        """The bot's answers in the thread as soon as one says ``until``: the first line of each."""
 
         def look() -> bool:
             return any(until in one.shown for one in self.slack.messages(card.channel, card.ts, peek=True)[1:])
@@ -228,14 +228,16 @@ class Chat:
         await self.until(look, f"{until!r} in the thread")
         await self.rests()
         messages = self.slack.messages(card.channel, card.ts)
-        return [message.shown.split("\n")[0] for message in messages if message is not card]
+        return [
+            message.shown.split("\n")[0] for message in messages if message is not card and message.user == "U0OPSBOT"
+        ]
 
     async def sees_comment(self, *wanted: str, issue: int = 42) -> str:
         """Wait for a comment of the bot with these texts, the newest one; the issue is then read."""
 
         def look() -> str | None:
             bodies = [body for login, body in self.github.comments(issue) if login == "opsbot"]
-            return next((body for body in reversed(bodies) if all(text in body for text in wanted)), None)
+            return next((body for body in reversed(bodies) if all(text in _plain(body) for text in wanted)), None)
 
         found = await self.until(look, f"a comment with {wanted} on #{issue}")
         self.github.read(issue)
@@ -268,23 +270,41 @@ class Chat:
 
         ``passing`` is how many seconds may pass; 0: none. Fails with the transcript.
         """
-        given_up_at, passed, idle, looks = time.monotonic() + PATIENCE, 0.0, 0, 0
+        given_up_at, passed, looks = time.monotonic() + PATIENCE, 0.0, 0
         while not (found := look()):
-            await asyncio.sleep(0.02)
-            idle, looks = 0 if await self._busy() else idle + 1, looks + 1
-            if time.monotonic() > given_up_at or (idle >= 8 and 0 < passing <= passed):
+            if time.monotonic() > given_up_at or 0 < passing <= passed:
                 raise AssertionError(f"never saw {what}\n\n{self.transcript()}")
-            if passing and (idle >= 8 or looks >= 30):  # a command may itself wait for time to pass
+            await asyncio.sleep(0.02)
+            looks += 1
+            # Whoever has been busy for long may itself be waiting for time to pass.
+            if passing and looks % 8 == 0 and (looks >= 32 or not await self._busy()):
                 await self.clock.advance(1)
-                passed, idle, looks = passed + 1, 0, 0
+                passed, looks = passed + 1, 0
         return found
 
     async def rests(self) -> None:
         """Wait until the bot has nothing to do or to say, without any time passing."""
         given_up_at, idle = time.monotonic() + PATIENCE / 10, 0
-        while idle < 6 and time.monotonic() < given_up_at:
-            await asyncio.sleep(0.02)
-            idle = 0 if await self._busy() else idle + 1
+        while idle < 4 and time.monotonic() < given_up_at:
+            await asyncio.sleep(0.03)
+            idle = 0 if await self._busy() or await self._acting() else idle + 1
+
+    async def _acting(self) -> bool:
+        """Whether an action is at work. One that has ended and whose expectation is watched waits for time to pass."""
+        if self.bot is None:
+            return False
+        rows = await self.bot.store.rows(sa.select(tables.runs.c.state).where(tables.runs.c.open))
+        for state in (RunState.model_validate_json(row.state) for row in rows):
+            if not state.busy:
+                continue
+            number = state.plan.runbook.steps[state.busy.step].number
+            operation = f"{state.plan.run_id}:{number}:{state.busy.attempt}"
+            ended = sa.select(tables.journal.c.operation).where(
+                tables.journal.c.operation == operation, tables.journal.c.result.is_not(None)
+            )
+            if not await self.bot.store.rows(ended):
+                return True
+        return False
 
     async def _busy(self) -> bool:
         """Whether a command waits to be handled, or something waits to be said and could be said now."""
@@ -318,6 +338,11 @@ class Chat:
             )
         )
         return [f"{row.kind} for {row.surface} {row.channel}: {row.problem or row.status}" for row in rows]
+
+
+def _plain(markdown: str) -> str:
+    """Without what makes it bold or small, and without what keeps it from being a link."""
+    return re.sub(r"</?\w+>|\*\*|\u200b|\\(?=\W)", "", markdown)
 
 
 def notifies(message: LocalMessage) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -127,8 +127,18 @@ def generated(root: Path, products: Sequence[Product], own: Sequence[CommandGrou
 
 def write(root: Path, products: Sequence[Product], own: Sequence[CommandGroup]) -> list[str]:
     """Write what is stale below ``root``; the names of the files that were written."""
+    return write_files(root, generated(root, products, own))
+
+
+def stale(root: Path, products: Sequence[Product], own: Sequence[CommandGroup]) -> list[str]:
+    """The names of the generated files below ``root`` that are not what ``write`` would write."""
+    return stale_files(root, generated(root, products, own))
+
+
+def write_files(root: Path, files: Mapping[Path, str]) -> list[str]:
+    """Write those of the files that are stale; their names below ``root``."""
     written = []
-    for path, content in generated(root, products, own).items():
+    for path, content in files.items():
         if _differs(path, content):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
@@ -136,9 +146,8 @@ def write(root: Path, products: Sequence[Product], own: Sequence[CommandGroup]) 
     return written
 
 
-def stale(root: Path, products: Sequence[Product], own: Sequence[CommandGroup]) -> list[str]:
-    """The names of the generated files below ``root`` that are not what ``write`` would write."""
-    files = generated(root, products, own)
+def stale_files(root: Path, files: Mapping[Path, str]) -> list[str]:
+    """The names below ``root`` of the files that are not what they should be."""
     return [path.relative_to(root).as_posix() for path, content in files.items() if _differs(path, content)]
 
 

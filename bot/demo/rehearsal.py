@@ -42,6 +42,7 @@ from bot.runs.perform import Connected
 log = structlog.get_logger("opsbot.drills")
 
 CRASH_AFTER = 0.5  # seconds; a rehearsal should not wait long for a child to count as looping
+GRACEFUL_TIMEOUT = 2.0  # seconds, nor for one that does not stop
 BEHAVIOURS: Mapping[str, Behaviour] = {
     "crash-loop": "crash_loop",
     "ignores-cancellation": "ignores_cancellation",
@@ -53,6 +54,8 @@ OF_THE_CHILD = {
     "slow-to-stop": "the child takes its time to stop",
 }
 OF_THE_PROCESS = {name: what for name, what in FAULTS.items() if name != "exit-after-command"}  # that one kills us
+COMES_BACK_AFTER = 120.0  # seconds
+NOT_RUNNING = {"not-running": "nothing listens at the socket for two minutes, then the process is there"}
 OF_SOMAS = {
     "never-answers": "nothing takes the restarted project",
     "fails-again": "the restarted stage runs and fails again",
@@ -96,12 +99,27 @@ async def _start_process(stage: Stage) -> dict[str, Any]:
     if behaviour or subject not in children:
         children[subject] = ChildSpec(subject, behaviour or "steady", crash_after=CRASH_AFTER)
     process = SupervisedProcess(
-        ProcessConfig(socket=stage.folder / "process.sock", name=name, children=tuple(children.values())),
+        ProcessConfig(
+            socket=stage.folder / "process.sock",
+            name=name,
+            children=tuple(children.values()),
+            graceful_timeout=GRACEFUL_TIMEOUT,
+        ),
         Faults(active=set(stage.faults & OF_THE_PROCESS.keys())),
     )
+    if NOT_RUNNING.keys() & stage.faults:
+        starting = asyncio.create_task(_start_later(process, stage), name="simulated process of a drill")
+        stage.stack.push_async_callback(_cancelled, starting)
+    else:
+        await process.start()
+        stage.stack.push_async_callback(process.stop)
+    return {"targets": {name: {"socket": stage.folder / "process.sock"}}}
+
+
+async def _start_later(process: SupervisedProcess, stage: Stage) -> None:
+    await stage.clock.sleep(COMES_BACK_AFTER)
     await process.start()
     stage.stack.push_async_callback(process.stop)
-    return {"targets": {name: {"socket": stage.folder / "process.sock"}}}
 
 
 def _project(kind: str, name: str) -> Target:
@@ -148,7 +166,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 SIMULATIONS: Mapping[str, Simulated] = {
-    "supervisor": Simulated({**OF_THE_CHILD, **OF_THE_PROCESS}, _supervised, _start_process),
+    "supervisor": Simulated({**OF_THE_CHILD, **OF_THE_PROCESS, **NOT_RUNNING}, _supervised, _start_process),
     "somas": Simulated(OF_SOMAS, _project, _start_somas),
 }
 

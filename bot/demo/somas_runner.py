@@ -46,7 +46,11 @@ class SimulatedRunner:
                 if updated and seen.get(project) != updated:
                     seen[project] = updated
                     await self._clock.sleep(self._delay)
-                    if stage := await asyncio.to_thread(self._start, project, updated):
+                    try:
+                        stage = await asyncio.to_thread(self._start, project, updated)
+                    except (OSError, ValueError, LookupError):
+                        continue  # somebody tries something with the files: the next restart is taken again
+                    if stage:
                         await self._say(f"Simulated pipeline: took {project} and started {stage}.")
             await self._clock.sleep(LOOK_EVERY)
 
@@ -56,7 +60,9 @@ class SimulatedRunner:
             state = json.loads((self._root / ".somas" / "projects" / project / "state.json").read_bytes())
         except (OSError, ValueError):
             return ""  # being written, or a person is trying something: the next look will tell
-        return str(state["updated_at"]) if state.get("status") in WAITING else ""
+        if not isinstance(state, dict) or state.get("status") not in WAITING:
+            return ""
+        return str(state.get("updated_at", ""))
 
     def _start(self, project: str, restarted_at: str) -> str:
         """The stage that runs now; nothing when the project was changed again in the meantime."""

@@ -32,13 +32,13 @@ def github(report: Report) -> str:
     """A line per problem that GitHub shows beside the document: ``::error file=…,line=…,col=…::…``."""
     lines = []
     for problem in report.problems:
-        place = [f"file={_property(problem.source)}"]
+        place = [f"file={escaped_property(problem.source)}"]
         if problem.line:
             place.append(f"line={problem.line}")
         if problem.column:
             place.append(f"col={problem.column}")
             place.append(f"endColumn={problem.column + max(1, problem.length)}")
-        lines.append(f"::{problem.level} {','.join(place)},title=runbook check::{_data(problem.message)}")
+        lines.append(f"::{problem.level} {','.join(place)},title=runbook check::{escaped_message(problem.message)}")
     return "\n".join([*lines, _summary(report)]) + "\n"
 
 
@@ -100,9 +100,9 @@ def _summary(report: Report) -> str:
     )
 
 
-def _data(text: str) -> str:
+def escaped_message(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def escaped_property(text: str) -> str:
+    return escaped_message(text).replace(":", "%3A").replace(",", "%2C")

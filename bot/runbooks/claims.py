@@ -1,6 +1,6 @@
 """What a document says of the software: workflows, labels, files, filters, thresholds, facts, each with its line.
 
-Works on any Markdown, also on a document that holds no table of steps and on one that has lost its Markdown marks. Pure.
+Works on any Markdown, also on a document without a table of steps and on one that has lost its Markdown marks. Pure.
 A sentence that says that something is not there claims nothing.
 """
 
@@ -50,9 +50,7 @@ class Claim:
 
 
 _FILES = "json|jsonl|ya?ml|md|py|rs|sock|toml|txt|sh|log|lock|tmp|backup|service|db|html"
-_FACT = re.compile(
-    r"(?<![\w/.\-@>])[a-z][a-z0-9_]*(?:\[\])?(?:\.[a-z][a-z0-9_]*(?:\[\])?)+(?![\w(/\-]|\.\w)", re.ASCII
-)
+_FACT = re.compile(r"(?<![\w/.\-@>])[a-z][a-z0-9_]*(?:\[\])?(?:\.[a-z][a-z0-9_]*(?:\[\])?)+(?![\w(/\-]|\.\w)", re.ASCII)
 _FILE = re.compile(rf"\.(?:{_FILES})$")
 _CALL = re.compile(r"(?<![\w.>])[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*(?=\(\))")
 _VALUE = re.compile(r"\b([A-Z]\w*)::[A-Z]\w*")
@@ -63,13 +61,13 @@ _COMMAND = re.compile(
     r"(?:^|:\s*|`)((?:pgrep|pkill|kill|journalctl|systemctl|ls|cat|cargo|docker|kubectl|curl|ps|ss)\s[^`]*)"
 )
 _BOUND = re.compile(r"\s*(?P<operator>>=|<=|>|<|=|==)?\s*(?P<value>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]*)\s*")
-_SENTENCE = re.compile(r"(?<=[.!?;])\s+|\s+but\s+|\n(?=\s*(?:[-*]|\d+\.)\s)")
+_SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\s+but\s+|\n(?=\s*(?:[-*]|\d+\.)\s)")
 _DENIED = re.compile(
     r"\b(?:no|not|none|never|nobody|nothing|neither|without|missing|absent|instead of|rather than|undeclared|refused|"
     r"removed|wrong|cannot|does nothing|no longer)\b",
     re.IGNORECASE,
 )
-_CONDITION = re.compile(r"^\s*If\b[^,:]*[,:]\s*", re.IGNORECASE)
+_CONDITION = re.compile(r"^\s*If\b[^,:]*(?:[,:]\s*|$)", re.IGNORECASE)
 
 
 def claims_of(text: str, source: str = "") -> tuple[Claim, ...]:
@@ -125,7 +123,7 @@ def _is_row(line: str) -> bool:
 
 def _prose(content: str, line: int, *, cell: bool = False) -> Iterator[Claim]:
     start = 0
-    for part in (*_SENTENCE.finditer(content), None):
+    for part in (*_SENTENCE.finditer(_masked(content)), None):
         end = part.start() if part else len(content)
         sentence = content[start:end]
         at = line + content.count("\n", 0, start)
@@ -134,14 +132,19 @@ def _prose(content: str, line: int, *, cell: bool = False) -> Iterator[Claim]:
         start = part.end() if part else end
 
 
+def _masked(text: str) -> str:
+    """The text with its code blotted out: a colon in code ends no sentence, a "not" in it denies nothing."""
+    return re.sub(r"`[^`]*`", lambda found: f"`{'x' * (len(found[0]) - 2)}`", text)
+
+
 def _sentence(sentence: str, line: int, cell: bool) -> Iterator[Claim]:
+    bare = _CONDITION.sub("", sentence) if cell else sentence
+    if _DENIED.search(_masked(bare)):
+        return
     for found in _COMMAND.finditer(sentence):
         command = re.split(r"\s+and\s+wait|\s+\(", found[1].strip())[0]
         words = tuple(command.split())
         yield Claim("command", line + sentence.count("\n", 0, found.start(1)), command, words[0], {}, words[1:])
-    bare = _CONDITION.sub("", sentence) if cell else sentence
-    if _DENIED.search(bare):
-        return
     yield Claim("text", line, " ".join(sentence.replace("`", "").replace("**", "").split()))
     for kind, pattern in (("fact", _FACT), ("action", _CALL), ("value", _VALUE), ("path", _PATH)):
         for found in pattern.finditer(sentence):
@@ -242,6 +245,10 @@ def _commands(content: str, first: int) -> Iterator[Claim]:
                 named = [word.partition("=")[2] for word in words if word.startswith(("--workflow=", "-w="))]
                 named += [words[n + 1] for n, word in enumerate(words[:-1]) if word in ("--workflow", "-w")]
                 yield from (Claim("workflow", line, name, name, {"use": "list"}) for name in named)
+            case "gh", ("issue" | "pr" | "label", _):
+                flags = ("--label", "-l", "--add-label", "--remove-label")
+                named = [words[n + 1] for n, word in enumerate(words[:-1]) if word in flags]
+                yield from (Claim("label", line, name, name) for name in named if _LABEL.fullmatch(name))
             case "jq", _:
                 rest = [word for word in words if not word.startswith("-")]
                 options = "".join(word for word in words if word.startswith("-"))
@@ -249,12 +256,12 @@ def _commands(content: str, first: int) -> Iterator[Claim]:
                 if rest and file:
                     details = {"expression": rest[0], "slurp": "yes" if "s" in options else ""}
                     yield Claim("filter", line, f"jq '{rest[0]}'", file, details)
-            case ("grep" | "egrep"), _:
+            case (("grep" | "egrep"), _):
                 rest = [word for word in words if not word.startswith("-")]
-                options = tuple(word for word in words if word.startswith("-"))
+                given = tuple(word for word in words if word.startswith("-"))
                 if len(rest) > 1:
-                    yield Claim("search", line, command.text, rest[1], {"pattern": rest[0]}, options)
-            case ("echo" | "printf"), _ if command.writes:
+                    yield Claim("search", line, command.text, rest[1], {"pattern": rest[0]}, given)
+            case (("echo" | "printf"), _) if command.writes:
                 yield Claim("write", line, command.text, command.writes, {"content": " ".join(words)})
             case _:
                 pass
@@ -264,7 +271,9 @@ def _dispatch(command: snippets.Command, content: str, line: int) -> Iterator[Cl
     words = command.words
     flags = ("-f", "-F", "--field", "--raw-field")
     given = [words[n + 1].partition("=") for n, word in enumerate(words[:-1]) if word in flags]
-    name = next((word for n, word in enumerate(words[2:], 2) if word[0] != "-" and words[n - 1] not in flags), "")
+    name = next(
+        (word for n, word in enumerate(words[2:], 2) if not word.startswith("-") and words[n - 1] not in flags), ""
+    )
     inputs = tuple(key for key, _, _ in given)
     yield Claim("workflow", line, name, name, {"use": "run"}, inputs)
     offset = line - command.line  # of the block

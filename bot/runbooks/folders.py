@@ -18,6 +18,8 @@ from bot.runbooks.problems import Problem
 
 log = structlog.get_logger("opsbot.runbooks")
 
+PATIENCE = 2.0  # seconds; a folder that hangs (a network disk) must not keep anybody from acknowledging a page
+
 Stamp = tuple[int, int, int, int]  # inode, size in bytes, times of change in nanoseconds
 
 
@@ -28,19 +30,35 @@ class RunbookFolders:
         self._products = tuple(products)
         self._paths = tuple(paths)
         self._run_blocking = run_blocking
-        self._one_look = asyncio.Lock()
+        self._looking: asyncio.Future[RunbookLibrary] | None = None
         self._stamps: dict[Path, Stamp] | None = None
         self._library: RunbookLibrary | None = None
         self._said: frozenset[str] = frozenset()
 
     async def library(self) -> RunbookLibrary:
-        """What is on the disk now; the same object as long as nothing has changed."""
-        async with self._one_look:
-            return await self._run_blocking(self._look)
+        """What is on the disk now; the same object as long as nothing has changed.
+
+        When the folders do not answer in time it is what was read before.
+        """
+        under_way = self._looking
+        if under_way is not None and not under_way.done():
+            await asyncio.wait({under_way}, timeout=PATIENCE)
+        if self._looking is under_way and (under_way is None or under_way.done()):
+            self._looking = asyncio.ensure_future(self._run_blocking(self._look))
+        look = self._looking  # begun after this was asked, or it hangs
+        assert look is not None
+        if look is not under_way:
+            await asyncio.wait({look}, timeout=PATIENCE)
+        if look.done() or self._library is None:
+            return await asyncio.shield(look)
+        log.warning("the runbook folders do not answer; what was read before is used")
+        return self._library
 
     async def problems(self) -> list[str]:
         """What cannot be read, one sentence each, and whether an earlier version is used for it."""
-        return _sentences(await self.library())
+        library = await self.library()
+        hanging = ["The runbook folders do not answer"] if self._looking and not self._looking.done() else []
+        return hanging + _sentences(library)
 
     def _look(self) -> RunbookLibrary:
         stamps = self._all_stamps()

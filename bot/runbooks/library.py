@@ -131,6 +131,20 @@ def markdown_files(path: Path) -> list[Path]:
     return [file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts)]
 
 
+def read_documents(paths: Sequence[Path]) -> dict[str, str]:
+    """The texts of these files and of the documents in these folders, by name. Raises ``UserError``."""
+    texts: dict[str, str] = {}
+    for path in paths:
+        try:
+            for file in markdown_files(path):
+                texts[_name(file)] = file.read_text(encoding="utf-8")[:LONGEST_DOCUMENT]
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from None
+    return texts
+
+
 def _with_full_names(runbook: Runbook, product: Product) -> Runbook:
     """Steps that name an action by an alias get its full name, so that everybody finds it by that."""
     steps = []

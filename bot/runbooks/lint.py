@@ -119,7 +119,8 @@ class _Check:
         self.product = product
         self.document = document
         self.facts = {fact.name: fact for fact in (product.facts if product else ())}
-        self.domains = {name: domain for name, fact in self.facts.items() if (domain := domain_of(fact))} | dict(domains)
+        declared = {name: domain for name, fact in self.facts.items() if (domain := domain_of(fact))}
+        self.domains = declared | dict(domains)
         self.problems: list[Problem] = []
 
     def run(self) -> CheckedRunbook:
@@ -139,8 +140,10 @@ class _Check:
         action = self._action(step)
         for name, value in step.arguments.items():
             for wanted in placeholders(value):
-                if wanted not in {*self.runbook.inputs, "target", self.runbook.target_kind}:
+                if wanted not in {*self.runbook.inputs, "target", self.runbook.target_kind} | self._seen_before(step):
                     message = f"{name}={value}: there is no input {wanted}; add it to inputs in the front matter"
+                    if wanted.startswith("step"):
+                        message = f"{name}={value}: no step above this one sees {wanted}"
                     self._say(step.line, message, "{" + wanted + "}")
         phrases = self.product.phrases if self.product else {}
         if step.condition:
@@ -153,6 +156,13 @@ class _Check:
             said = f"the expectation may take {format_duration(longest)}, the step has {format_duration(step.budget)}"
             self._say(step.line, said, step.expectation)
         return CheckedStep(step, action, tree)
+
+    def _seen_before(self, step: Step) -> set[str]:
+        """What placeholders may take from the rows above: ``children.failed``, ``step1.children.failed``."""
+        before = self.runbook.steps[: self.runbook.steps.index(step)]
+        keys = [re.sub(r"\W", "_", row.number) for row in before]
+        told = {f"step{key}.{name}" for key in keys for name in self.facts}
+        return told | (set(self.facts) if before else set())
 
     def _action(self, step: Step) -> Action | None:
         if step.action is None or self.product is None:

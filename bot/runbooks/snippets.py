@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 import yaml
 
 _PLACEHOLDER = re.compile(r"<([A-Za-z][\w -]*)>")
-_KEYWORDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "for", "!", "[", "[[", "sudo", "time", "xargs"})
+_KEYWORDS = frozenset(
+    {"if", "then", "elif", "else", "while", "until", "do", "for", "!", "[", "[[", "sudo", "time", "xargs"}
+)
 _OPERATORS = re.compile(r"[|&;<>()]+")
 _SHELLS = frozenset({"watch", "sh", "bash"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
@@ -108,7 +110,7 @@ def _line(text: str, line: int) -> Iterator[Command]:
 
 
 def _command(words: list[str], line: int, reads: str, writes: str) -> Command | None:
-    while words and (words[0] in _KEYWORDS or words[0][0] in "$-" or _ASSIGNMENT.fullmatch(words[0])):
+    while words and (words[0] in _KEYWORDS or words[0].startswith(("$", "-")) or _ASSIGNMENT.fullmatch(words[0])):
         words = words[1:]
     if not words or words[0] in ("fi", "done", "esac"):
         return None

@@ -1,8 +1,8 @@
 """``opsbot runbook verify``: what a document says, beside what the live systems show. Reads, never changes.
 
-Two kinds of document are judged differently. One that is bound to a product (by its front matter, or because it is the
-product's own) speaks the bot's language: a fact that the bot derives is there. Any other document speaks of the software
-itself: a name that the software does not tell, or tells under another name, is a drift, however well the bot helps out.
+Two kinds of document are judged differently. One that is bound to a product (by its front matter, or because it is
+the product's own) speaks the bot's language: a fact that the bot derives is there. Any other document speaks of the
+software itself: a name that it does not tell, or tells under another name, is a drift, however well the bot helps out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LOOKED_AT = 5  # targets per kind
 
 
 class Finding(BaseModel):
-    """One line of a document beside reality. ``recorded``: where ``there`` is written down, when it was not read now."""
+    """One line of a document beside reality. ``recorded``: where ``there`` is written down, when it was not read."""
 
     model_config = ConfigDict(frozen=True)
     line: int
@@ -103,7 +103,9 @@ class Verified:
 
 def digest(runbook: Runbook) -> str:
     """What a verification holds for: the runbook as it was read, wherever it stands."""
-    said = runbook.model_dump_json(exclude={"source": True, "line": True, "stale": True, "steps": {"__all__": {"line"}}})
+    said = runbook.model_dump_json(
+        exclude={"source": True, "line": True, "stale": True, "steps": {"__all__": {"line"}}}
+    )
     return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
 
 
@@ -118,7 +120,7 @@ def subject_of(text: str, source: str) -> Subject:
 
 
 def product_of(subject: Subject, products: Sequence[Product]) -> str:
-    """The product that the document is about; "" when it names none. Its name counts, and so do its facts and actions."""
+    """The product that the document is about, by its name, facts and actions in the text; "" when it names none."""
     if subject.product:
         return subject.product
     text = subject.text.lower()
@@ -192,7 +194,7 @@ class _Verification:
         said = error.message if isinstance(error, UserError) else f"no answer within {PATIENCE:.0f} s"
         if said not in self._silent:
             self._silent.add(said)
-            says = f"something that {self.product.title} has to tell"
+            says = f"what only {self.product.title} can tell"
             self.found.append(Finding(line=line, says=says, there=said, level="cannot tell"))
 
     # -- expectations that check nothing
@@ -222,6 +224,7 @@ class _Verification:
         self.looked_at += len(wanted)
         seen: dict[str, Observation] = {}
         asked = frozenset(name for _, name in wanted)
+        written = {(claim.line, claim.name): claim.text for claim in self.claims if claim.kind == "value"}
         inputs = {key: value for book in books for key, value in book.inputs.items() if value}
         for target in targets:
             try:
@@ -234,7 +237,8 @@ class _Verification:
         for line, name in wanted:
             finding = self._judge(name, line, self.facts.get(name), seen.get(name))
             if finding:
-                self.found.append(finding)
+                says = f"`{written.get((line, name), name)}`"
+                self.found.append(finding.model_copy(update={"says": says}))
 
     def _bound_names(self, books: Sequence[Runbook]) -> Iterator[tuple[int, str]]:
         for book in books:
@@ -258,13 +262,15 @@ class _Verification:
                 case _:
                     pass
 
-    def _judge(
-        self, name: str, line: int, fact: FactDefinition | None, seen: Observation | None
-    ) -> Finding | None:
+    def _judge(self, name: str, line: int, fact: FactDefinition | None, seen: Observation | None) -> Finding | None:
         """Whether the fact is there today, under this name."""
         told = seen is not None and seen.provenance is not Provenance.UNAVAILABLE
         says, title = f"`{name}`", self.product.title
-        if told and seen is not None and (self.subject.bound or seen.provenance in (Provenance.EXACT, Provenance.INPUT)):
+        if (
+            told
+            and seen is not None
+            and (self.subject.bound or seen.provenance in (Provenance.EXACT, Provenance.INPUT))
+        ):
             return None
         if fact is None:
             there = f"{title} tells nothing of this name"
@@ -281,7 +287,8 @@ class _Verification:
             there = f"{title} has no `{name}`; it is {seen.source if told and seen else fact.help}"
             return Finding(line=line, says=says, there=there, change="use the name that is there")
         if fact.provenance is Provenance.DERIVED:
-            there = f"{title} does not tell `{name}`; the bot derives it: {why if told else fact.help}"
+            how = f" from: {why}" if told else f", when it answers: {fact.help}"
+            there = f"{title} does not tell `{name}`; the bot derives it{how}"
             change = "say how a person can see it, or let the bot run the step"
             return Finding(line=line, says=says, there=there, change=change)
         return Finding(line=line, says=says, there=f"not to be seen today: {why}", level="cannot tell")

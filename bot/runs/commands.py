@@ -23,6 +23,7 @@ from bot.runs.engine import RunEngine
 from bot.runs.model import Press, RunState, Verb
 from bot.runs.perform import Connected
 from bot.runs.request import Asked, danger_of, find_runbook, level_of, start_request
+from bot.runs.verified import Verifier, answer
 from bot.surfaces import card
 from bot.words import counted, duration
 
@@ -55,6 +56,7 @@ class RunDesk:
         self.name = name
         self.folders = folders
         self.connected = connected
+        self.verifier = Verifier(engine.store, clock, folders, connected)
 
     async def inventory(self, kind: str) -> list[str]:
         rows = await self.engine.store.rows(sa.select(tables.runs.c.id).order_by(tables.runs.c.id.desc()).limit(2000))
@@ -160,9 +162,12 @@ async def list_runs(ctx: CommandContext, *, all: bool = False) -> Reply:
     rows = tuple(
         (
             state.plan.run_id,
-            state.plan.runbook.title
-            if state.plan.target.name in state.plan.runbook.title
-            else f"{state.plan.runbook.title}: {state.plan.target.name}",
+            ("DRILL: " if state.plan.drill else "")
+            + (
+                state.plan.runbook.title
+                if state.plan.target.name in state.plan.runbook.title
+                else f"{state.plan.runbook.title}: {state.plan.target.name}"
+            ),
             _status(state),
             duration((state.finished_at or now) - state.plan.started_at),
             desk.name(state.plan.person),
@@ -207,6 +212,13 @@ async def show(ctx: CommandContext, run: Run) -> Reply:
         for page in state.escalations
     )
     return Answer(Message(shown.summary, (*shown.blocks[:-1], table, *pages, shown.blocks[-1]), shown.colour))
+
+
+@runs.command(danger=Danger.READ, examples=("/runs verify", "/runs verify P1-002"))
+async def verify(ctx: CommandContext, runbook: Annotated[str | None, Metavar("runbook")] = None) -> Reply:
+    """Compare the runbooks, or one of them, with the live systems: what they say and what is there."""
+    desk: RunDesk = ctx.handler
+    return Answer(answer(await desk.verifier.library(runbook or ""), runbook or ""))
 
 
 @runs.command(danger=Danger.CHANGE, examples=("/runs cancel 01JD0000000000000000000000 --reason 'wrong project'",))

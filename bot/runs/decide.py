@@ -94,7 +94,7 @@ def refusal(state: RunState, press: Press) -> str | None:
         return f"Step {number} is {_in_words(step)}; {press.verb} is for a step that waits for a decision."
     if step.undecided and press.verb in ("retry", "done"):
         return f"Nobody has said yet whether step {number} is needed: answer with proceed, skip or fail."
-    if press.verb == "retry" and state.plan.dangers[state.current] is None:
+    if press.verb == "retry" and state.plan.dangers[state.current] is None and not press.given:
         return f"Step {number} is done by a person: answer with done, fail or skip."
     if press.given:
         wanted = unknown_values(state)

@@ -87,6 +87,8 @@ class RunEngine:
         self._time_changed = Signal()
         self._executor = executor
         self._aborts: dict[str, asyncio.Event] = {}
+        self.working: set[str] = set()  # ids of the workflows that this process works on
+        self._orphans: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- life
@@ -275,6 +277,8 @@ class RunEngine:
             status = await DBOS.get_workflow_status_async(_workflow_id(row.id, row.continuation))
             if status is None:
                 await self.start(row.id)
+            elif status.status == "PENDING":
+                await self._adopt(status.workflow_id)
             elif status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
                 if row.continuation >= MOST_CONTINUATIONS:
                     log.error("the engine gave up a run too often; it stays as it is", run=row.id)
@@ -285,6 +289,20 @@ class RunEngine:
                         tables.runs.update().where(tables.runs.c.id == row.id).values(continuation=row.continuation + 1)
                     )
                 await self.start(row.id)
+
+    async def _adopt(self, workflow_id: str) -> None:
+        """Resume a workflow that ended without the engine being able to write that down: the disk was full.
+
+        Only when two looks have found nobody at work on it: the first may have come just before it began.
+        """
+        if workflow_id in self.working:
+            self._orphans.discard(workflow_id)
+        elif workflow_id not in self._orphans:
+            self._orphans.add(workflow_id)
+        else:
+            self._orphans.discard(workflow_id)
+            log.warning("nobody works on a run; it is resumed", workflow=workflow_id)
+            await DBOS.resume_workflow_async(workflow_id)
 
     async def problems(self) -> list[str]:
         """Runs that nobody works for any more."""
@@ -330,6 +348,15 @@ async def run_workflow(run_id: str) -> str:
 
     Branches only on what is checkpointed: the loaded state, the results of steps, the mailbox, who won a wait.
     """
+    workflow_id = DBOS.workflow_id or run_id
+    _current().working.add(workflow_id)
+    try:
+        return await _run(run_id)
+    finally:
+        _current().working.discard(workflow_id)
+
+
+async def _run(run_id: str) -> str:
     state = RunState.model_validate_json(await _load(run_id))
     mail = _mail()
     work: asyncio.Task[dict[str, Any]] | None = None

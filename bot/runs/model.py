@@ -36,6 +36,7 @@ class Plan(BaseModel):
     severity: Severity = "high"
     contacts: tuple[str, ...] = ()  # keys of [people], the chain as it was at the start
     repeat: timedelta = timedelta(minutes=20)  # between two pages of one escalation
+    verified: str = ""  # of its document when the run started: "verified 3 days ago", "has 2 drifts, …"
     approvers: tuple[str, ...] = ()  # who could approve, for the card; empty: nobody but the one who asked
     drill: bool = False  # a rehearsal: it works on a simulation, whatever its target is called
     faults: tuple[str, ...] = ()  # of the simulation

@@ -427,8 +427,7 @@ class Performer:
         result = _cleaned(result)
         summary = result.summary
         if verdict and verdict.outcome in ("not met", "cannot tell"):
-            summary = ". ".join(part.strip().rstrip(".") for part in (summary, *verdict.details) if part) + "."
-            summary = _clean(summary)
+            summary = _clean(_sentences(summary, *_told_apart(verdict)))
         return Finished(
             at=self.clock.now(),
             work=work,
@@ -445,7 +444,7 @@ class Performer:
 def _missing(plan: Plan, row: Step) -> str:
     """What has to be asked of a person before the step can be done or compared."""
     names = values.missing(row, values.of_start(plan.inputs, plan.target))
-    return values.question(names, row.number) if names else ""
+    return values.question(names, row.number, plan.run_id) if names else ""
 
 
 async def _performed(action: Action, handler: Handler, context: ActionContext) -> ActionResult:
@@ -460,6 +459,25 @@ async def _performed(action: Action, handler: Handler, context: ActionContext) -
             status="failed" if action.danger is Danger.READ else "uncertain",
             summary=f"Unexpected {type(error).__name__} in {action.name}: {error}. The log has it.",
         )
+
+
+def _told_apart(verdict: expectations.Verdict) -> list[str]:
+    """The verdict's details without where its facts come from: that stands in small print below."""
+    known = [f"{fact.name} is " for fact in verdict.sources if fact.provenance is not Provenance.UNAVAILABLE]
+    return [detail for detail in verdict.details if not detail.startswith(tuple(known))]
+
+
+def _sentences(*parts: str) -> str:
+    """``("worker-3 runs", "the 30s are over")`` -> ``worker-3 runs. The 30s are over.``; names keep their case."""
+    told = [part.strip().rstrip(".") for part in parts if part.strip()]
+    first = [part.split(maxsplit=1)[0] for part in told]
+    return (
+        ". ".join(
+            part[:1].upper() + part[1:] if number and word.isalpha() else part
+            for number, (part, word) in enumerate(zip(told, first, strict=True))
+        )
+        + "."
+    )
 
 
 def _unexpected(error: Exception, plan: Plan, row: Step) -> str:

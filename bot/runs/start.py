@@ -53,8 +53,11 @@ class RunStarter:
         self.access = access
         self.products = products
 
-    def plan(self, request: StartRun, incoming: Incoming) -> Plan:
-        """The frozen plan. Raises ``UserError`` when an input that the runbook needs is missing."""
+    def plan(self, request: StartRun, incoming: Incoming, verified: str = "") -> Plan:
+        """The frozen plan; ``verified`` says when its document was verified last.
+
+        Raises ``UserError`` when an input that the runbook needs is missing.
+        """
         book = request.runbook
         inputs = {**book.inputs, **request.inputs}
         missing = [name for name, value in inputs.items() if value == "" and _is_used(name, request)]
@@ -87,6 +90,7 @@ class RunStarter:
             approvers=self.access.approvers(incoming.actor),
             drill=request.drill,
             faults=request.faults,
+            verified=verified,
         )
 
     async def store_run(self, connection: AsyncConnection, plan: Plan, incoming: Incoming) -> Held | None:

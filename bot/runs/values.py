@@ -83,13 +83,13 @@ def missing(row: Step, start: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for text in compared for name in placeholders(text) if name not in start))
 
 
-def question(names: Iterable[str], number: str) -> str:
+def question(names: Iterable[str], number: str, run_id: str) -> str:
     """What is asked of a person when values are missing."""
     listed = ", ".join(names)
     options = " ".join(f"--input {name}=…" for name in names)
     return (
         f"Step {number} needs {listed}, and no earlier step of this run has seen it. "
-        f"Tell it with /runs retry RUN {options}, or do the step by hand"
+        f"Tell it with /runs retry {run_id} {options}, or do the step by hand."
     )
 
 

@@ -1,4 +1,4 @@
-"""``/runs verify P1-002``, and the small print of a card: ``verified 3 days ago``, ``2 drifts, verified 3 days ago``.
+"""``/runs verify P1-002``, and the small print of a card: ``verified 3 days ago``, ``has 2 drifts, verified 3 days ago``.
 
 What came of a verification is kept by runbook, with a digest of what the document said: one that was changed since is
 not verified any more.
@@ -18,8 +18,7 @@ from bot import store as tables
 from bot.clock import Clock
 from bot.commands.nearest import nearest
 from bot.errors import UserError
-from bot.handler import BlockingRunner
-from bot.messages import Block, Message, Note, Table, line
+from bot.messages import Block, Bold, Lines, Message, Note, Paragraph, Table, line
 from bot.runbooks.folders import RunbookFolders
 from bot.runbooks.library import RunbookLibrary
 from bot.runbooks.model import Runbook
@@ -29,7 +28,7 @@ from bot.store import Store
 from bot.words import counted, duration
 
 AT_ONCE = 4  # documents that are verified side by side
-ROWS_SHOWN = 40
+LINES_SHOWN = 25
 _FINDINGS = TypeAdapter(tuple[Finding, ...])
 
 
@@ -55,13 +54,11 @@ class Verifier:
         clock: Clock,
         folders: RunbookFolders,
         connected: Mapping[str, Connected],
-        run_blocking: BlockingRunner,
     ) -> None:
         self.store = store
         self.clock = clock
         self.folders = folders
         self.connected = connected
-        self.run_blocking = run_blocking
 
     async def library(self, runbook: str = "") -> list[Verified]:
         """The documents that the bot knows, or the one of this runbook. Raises ``UserError`` for an unknown one."""
@@ -113,9 +110,7 @@ class Verifier:
                         "findings": _FINDINGS.dump_json(result.findings).decode(),
                     }
                     await connection.execute(self.store.insert_new(table).values(runbook=book.id.lower(), **values))
-                    await connection.execute(
-                        table.update().where(table.c.runbook == book.id.lower()).values(**values)
-                    )
+                    await connection.execute(table.update().where(table.c.runbook == book.id.lower()).values(**values))
 
     async def small_print(self, book: Runbook) -> str:
         """``verified 3 days ago``; empty for what is no document of the library and for what was never verified."""
@@ -133,13 +128,13 @@ class Verifier:
 
 
 def phrase(drifts: int, unknown: bool, at: datetime, now: datetime) -> str:
-    """``verified 3 days ago``, ``2 drifts, verified 3 days ago``, ``verified in part 3 days ago``."""
+    """``verified 3 days ago``, ``has 2 drifts, verified 3 days ago``, ``verified in part 3 days ago``."""
     age = now - at
     ago = "just now" if age.total_seconds() < 60 else f"{duration(age)} ago"
     if age.days:
         ago = f"{counted(age.days, 'day')} ago"
     if drifts:
-        return f"{counted(drifts, 'drift')}, verified {ago}"
+        return f"has {counted(drifts, 'drift')}, verified {ago}"
     return f"verified in part {ago}" if unknown else f"verified {ago}"
 
 
@@ -169,7 +164,7 @@ def results(verified: Verified) -> list[Result]:
 
 
 def answer(verified: Sequence[Verified], runbook: str = "") -> Message:
-    """The table of ``/runs verify``: a row per runbook, then a row per finding."""
+    """What ``/runs verify`` says: a row per runbook that has findings, then a line for each of them."""
     shown = [result for one in verified for result in results(one)]
     if runbook:
         shown = [result for result in shown if result.runbook.lower() == runbook.strip().lower()]
@@ -177,18 +172,25 @@ def answer(verified: Sequence[Verified], runbook: str = "") -> Message:
     unknown = sum(len(result.findings) - result.drifts for result in shown)
     said = f"{counted(len(shown), 'runbook')} verified: {counted(drifts, 'drift') if drifts else 'no drift'}"
     said += f", {counted(unknown, 'thing')} nobody could tell" if unknown else ""
-    rows = tuple(
-        (result.runbook, str(result.drifts) if result.drifts else "none", f"{result.document}:{finding.line}", _said(finding))
-        for result in sorted(shown, key=lambda result: -result.drifts)
-        for finding in result.findings
-    )
-    blocks: list[Block] = []
-    if rows:
-        blocks.append(Table(("Runbook", "Drifts", "Where", "What"), rows[:ROWS_SHOWN]))
+    headline = Paragraph(line(Bold(said), "."))
+    troubled = sorted((result for result in shown if result.findings), key=lambda result: -result.drifts)
+    blocks: list[Block] = [headline]
+    if troubled:
+        rows = tuple((result.runbook, str(result.drifts or "none"), result.document) for result in troubled)
+        blocks.append(Table(("Runbook", "Drifts", "Document"), rows, numeric=frozenset({"Drifts"})))
+        said_of = [(result, finding) for result in troubled for finding in result.findings]
+        blocks.append(
+            Lines(
+                tuple(
+                    line(Bold(f"{result.runbook} line {finding.line}: "), _said(finding))
+                    for result, finding in said_of[:LINES_SHOWN]
+                )
+            )
+        )
+        if len(said_of) > LINES_SHOWN:
+            blocks.append(Note(line(f"{len(said_of) - LINES_SHOWN} more: opsbot runbook verify shows all of them")))
     clean = [result.runbook for result in shown if not result.findings]
-    if len(rows) > ROWS_SHOWN:
-        blocks.append(Note(line(f"{len(rows) - ROWS_SHOWN} more: opsbot runbook verify shows all of them")))
-    if clean:
+    if clean and len(shown) > 1:
         blocks.append(Note(line(f"As the live systems are: {', '.join(clean)}")))
     return Message(said, tuple(blocks), "warning" if drifts else "none" if unknown else "good")
 

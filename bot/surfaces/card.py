@@ -221,6 +221,8 @@ def _small_print(state: RunState, now: datetime, name: Name) -> Line:
     acknowledged = [old for old in state.escalations if not old.open]
     if acknowledged:
         spans += line(f" · page acknowledged by {name(acknowledged[-1].acknowledged_by)}")
+    if plan.verified:
+        spans += line(f" · runbook {plan.verified}")
     spans += line(f" · run {plan.run_id}")
     return spans
 
@@ -370,7 +372,7 @@ def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
 
 _PROVENANCE = {
     Provenance.RENAMED: "is read from",
-    Provenance.DERIVED: "is derived from",
+    Provenance.DERIVED: "is derived:",
     Provenance.UNAVAILABLE: "cannot be known:",
 }
 

@@ -20,6 +20,7 @@ from bot.errors import Unavailable
 
 WORKFLOWS = ".github/workflows"
 LABELS = ".github/labels.yml"
+LOOKED_INTO = ("somas/core/circuit_breaker.py",)  # the sources whose classes a runbook names
 _LARGEST = 1_000_000  # bytes of a file
 
 
@@ -94,48 +95,31 @@ def read_checkout(folder: Path) -> Repository:
         raise Unavailable(f"SOMAS: the checkout {folder} cannot be read ({error.strerror})") from None
 
 
-def read_github(settings: Any) -> Repository:
-    """Through GitHub's REST API, with the bot's own credentials. Raises ``Unavailable``."""
-    from bot.surfaces.delivery import Undeliverable
-    from bot.surfaces.github.connection import Connection, NoAnswer
-
-    connection = Connection(settings)
-    base = f"/repos/{settings.repository}"
-
-    def get(path: str, **parameters: str) -> Any:
-        try:
-            reply = connection.request("GET", path, parameters)
-        except (NoAnswer, Undeliverable) as error:
-            raise Unavailable(f"GitHub: {settings.repository} could not be read: {error}") from None
-        if reply.status == 404:
-            return None
-        if reply.status >= 400:
-            raise Unavailable(f"GitHub: {settings.repository} could not be read: {path} was answered {reply.status}")
-        return reply.data
+def read_github(get: Callable[[str, Mapping[str, str]], Any], repository: str) -> Repository:
+    """Through GitHub's REST API (``Services.github_get``). Raises ``Unavailable``."""
+    base = f"/repos/{repository}"
 
     def text(name: str) -> str | None:
-        found = get(f"{base}/contents/{name}")
+        found = get(f"{base}/contents/{name}", {})
         try:
             return base64.b64decode(found["content"]).decode("utf-8", "replace")
         except (TypeError, KeyError, binascii.Error):
             return None
 
-    try:
-        listed = get(f"{base}/contents/{WORKFLOWS}") or []
-        names = [entry["name"] for entry in listed if str(entry.get("name", "")).endswith((".yml", ".yaml"))]
-        workflows = {name: _workflow(name, text(f"{WORKFLOWS}/{name}") or "") for name in names}
-        labels = frozenset(label["name"] for label in _pages(get, f"{base}/labels"))
-        # Read now: nothing is asked of GitHub any more when the answer is looked at.
-        breaker = text("somas/core/circuit_breaker.py")
-        files = {"somas/core/circuit_breaker.py": breaker}
-        return Repository(f"{settings.repository} on GitHub", workflows, labels, files.get)
-    finally:
-        connection.close()
+    listed = get(f"{base}/contents/{WORKFLOWS}", {})
+    if not isinstance(listed, list):
+        raise Unavailable(f"GitHub: {repository} shows no {WORKFLOWS}; may the bot read its contents?")
+    names = [entry["name"] for entry in listed if str(entry.get("name", "")).endswith((".yml", ".yaml"))]
+    workflows = {name: _workflow(name, text(f"{WORKFLOWS}/{name}") or "") for name in names}
+    labels = frozenset(label["name"] for label in _pages(get, f"{base}/labels"))
+    # Read now: nothing is asked of GitHub any more when the answer is looked at.
+    files = {name: text(name) for name in LOOKED_INTO}
+    return Repository(f"{repository} on GitHub", workflows, labels, files.get)
 
 
-def _pages(get: Callable[..., Any], path: str) -> Iterator[Any]:
+def _pages(get: Callable[[str, Mapping[str, str]], Any], path: str) -> Iterator[Any]:
     for page in range(1, 11):
-        found = get(path, per_page="100", page=str(page)) or []
+        found = get(path, {"per_page": "100", "page": str(page)}) or []
         yield from found
         if len(found) < 100:
             return
@@ -161,9 +145,7 @@ def _workflow(name: str, text: str) -> Workflow:
     dispatch = triggers["workflow_dispatch"]
     inputs = dispatch.get("inputs") if isinstance(dispatch, dict) else None
     declared = inputs if isinstance(inputs, dict) else {}
-    return Workflow(
-        name, {str(k): isinstance(v, dict) and v.get("required") is True for k, v in declared.items()}
-    )
+    return Workflow(name, {str(k): isinstance(v, dict) and v.get("required") is True for k, v in declared.items()})
 
 
 def _labels(text: str) -> frozenset[str]:

@@ -1,31 +1,25 @@
-"""``opsbot runbook verify``: the workflows, labels, keys, filters and thresholds of a document beside SOMAS's own files."""
+"""``opsbot runbook verify``: workflows, labels, keys, filters and thresholds of a document beside SOMAS's own files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
-import yaml
 from rapidfuzz import fuzz, process
 
-from bot.errors import Unavailable
 from bot.handler import Target, Verification
 from bot.runbooks.claims import Claim
 from bot.runbooks.verify import Finding
 from bot.words import counted
 from handlers.somas import filters
-from handlers.somas.config import read_config
-from handlers.somas.decode import brief, loads, mapping
+from handlers.somas.decode import brief, loads
 from handlers.somas.handler import Somas
-from handlers.somas.projects import Project, list_projects, project_directory, read_all
-from handlers.somas.repository import Repository, Workflow, checkout_of, read_checkout, read_github
+from handlers.somas.reality import CONFIG, Reality, read_reality
+from handlers.somas.repository import Repository, Workflow
 
 RECORDED = "recorded at upstream commit 4308574"
-CONFIG = ".somas/config.yml"
 JSON_LINES = ".jsonl"
 # CircuitBreaker of somas/core/circuit_breaker.py, for when there is no checkout to look into.
 BREAKER_PARAMETERS = ("config_path",)
@@ -49,20 +43,10 @@ METRIC_KEYS = {
 HOURS = {"h": 1.0, "hour": 1.0, "hours": 1.0, "d": 24.0, "day": 24.0, "days": 24.0, "min": 1 / 60, "minutes": 1 / 60}
 
 
-@dataclass(frozen=True)
-class Reality:
-    """Everything that was read for one document. ``unknown``: why there is no ``repository``."""
-
-    projects: Sequence[Project]
-    config: Mapping[str, Any] | None
-    repository: Repository | None
-    unknown: str
-    files: Callable[[str], Sequence[tuple[str, bytes]]]  # by name below a project: project-42/state.json, its bytes
-
-
 async def check(handler: Somas, claims: Sequence[Claim]) -> list[Finding]:
     """What is really there for each claim. Raises ``Unavailable`` when SOMAS's files cannot be read."""
-    return await handler.services.run_blocking(_check, handler, claims)
+    asks = any(claim.kind in ("workflow", "input", "label", "api") for claim in claims)
+    return judge(claims, await handler.services.run_blocking(read_reality, handler, asks))
 
 
 async def targets(handler: Somas, kind: str) -> list[Target]:
@@ -107,48 +91,6 @@ def judge(claims: Sequence[Claim], real: Reality) -> list[Finding]:
     return found
 
 
-# -- reading
-
-
-def _check(handler: Somas, claims: Sequence[Claim]) -> list[Finding]:
-    projects = read_all(handler.root, read_config(handler.root))
-    if not projects:
-        list_projects(handler.root)  # raises when the folder is what cannot be read
-    repository, unknown = None, "there is no checkout (repository_path in [somas]) and GitHub is not configured"
-    folder = checkout_of(handler.root, handler.settings.repository_path)
-    asks = any(claim.kind in ("workflow", "input", "label", "api") for claim in claims)
-    try:
-        if folder is not None:
-            repository = read_checkout(folder)
-        elif handler.services.github is not None and asks:
-            repository = read_github(handler.services.github)
-    except Unavailable as error:
-        unknown = error.message
-    real = Reality(projects, _config(handler.root), repository, unknown, _files(handler.root, projects))
-    return judge(claims, real)
-
-
-def _config(root: Path) -> Mapping[str, Any] | None:
-    try:
-        return mapping(yaml.load((root / CONFIG).read_bytes(), Loader=yaml.SafeLoader))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
-        return None
-
-
-def _files(root: Path, projects: Sequence[Project]) -> Callable[[str], Sequence[tuple[str, bytes]]]:
-    def read(name: str) -> Sequence[tuple[str, bytes]]:
-        found = []
-        for project in projects:
-            path = project_directory(root, project.id) / name
-            try:
-                found.append((f"{project.id}/{name}", path.read_bytes()))
-            except OSError:
-                continue
-        return found
-
-    return read
-
-
 def _name(file: str) -> str:
     """What stands below the project's folder: ``artifacts/test_results.json``."""
     parts = file.split("/")
@@ -182,7 +124,10 @@ def _workflow(claim: Claim, real: Reality) -> Iterator[Finding]:
         for name in (name for name, required in found.inputs.items() if required and name not in claim.words):
             there = f"{claim.name} requires the input {name}; GitHub refuses the dispatch (422)"
             yield Finding(
-                line=claim.line, says=f"`gh workflow run {claim.name}` without {name}", there=there, change=f"add -f {name}=…"
+                line=claim.line,
+                says=f"`gh workflow run {claim.name}` without {name}",
+                there=there,
+                change=f"add -f {name}=…",
             )
 
 
@@ -196,7 +141,9 @@ def _input(claim: Claim, real: Reality) -> Iterator[Finding]:
     if claim.name not in workflow.inputs:
         known = ", ".join(workflow.inputs) or "none"
         there = f"{workflow.name} has no input {claim.name}; GitHub refuses the dispatch (422)"
-        yield Finding(line=claim.line, says=f"`{claim.text}`", there=there, change=_instead(claim.name, workflow, known))
+        yield Finding(
+            line=claim.line, says=f"`{claim.text}`", there=there, change=_instead(claim.name, workflow, known)
+        )
 
 
 def _all_inputs(repository: Repository) -> set[str]:
@@ -212,7 +159,9 @@ def _label(claim: Claim, real: Reality) -> Iterator[Finding]:
     if real.repository is None or not real.repository.labels:
         yield _unknown(claim, f"the label {claim.name} exists", real)
     elif claim.name not in real.repository.labels:
-        there = f"{claim.name} is not among the {counted(len(real.repository.labels), 'label')} of {real.repository.where}"
+        there = (
+            f"{claim.name} is not among the {counted(len(real.repository.labels), 'label')} of {real.repository.where}"
+        )
         change = f"the nearest is {near}" if (near := _nearest(claim.name, real.repository.labels)) else ""
         if claim.name == "somas:failed":
             failed = sum(project.state is not None and project.state.status == "failed" for project in real.projects)
@@ -232,7 +181,9 @@ def _api(claim: Claim, real: Reality) -> Iterator[Finding]:
     found = real.repository.class_of("somas.core.circuit_breaker", claim.name) if real.repository else None
     parameters = found.parameters if found else BREAKER_PARAMETERS
     methods = found.methods if found else BREAKER_METHODS
-    wanted, known = (claim.details["member"], methods) if claim.details["member"] else (claim.details["argument"], parameters)
+    wanted, known = (
+        (claim.details["member"], methods) if claim.details["member"] else (claim.details["argument"], parameters)
+    )
     if wanted in known:
         return
     if claim.details["member"]:
@@ -364,7 +315,7 @@ def _search(claim: Claim, real: Reality) -> Iterator[Finding]:
             change = "event_type tells what happened"
             if '"failed"' in pattern and failures:
                 there += f", although {counted(failures, 'event')} are stage_failed"
-                change = "search for '\"event_type\": \"stage_failed\"'"
+                change = 'search for \'"event_type": "stage_failed"\''
             yield Finding(line=claim.line, says=says, there=there, change=change)
         return
     if name == "state.json" and '"status": "failed"' in pattern:

@@ -28,6 +28,8 @@ PHRASES: dict[str, str] = {
     "Child removed": "child.present == false",
     "Child running": "child.running == true",
     "Supervisor process running": "process.running == true",
+    "not running": "process.running == false",
+    "still disconnected": 'dashboard_link == "disconnected"',
     "Dashboard connected": 'dashboard_link == "connected"',
 }
 

@@ -329,7 +329,13 @@ def uptime(state: State | None, listener: Listener | None) -> tuple[datetime | N
 # --- what the runbooks ask for and nobody tells -------------------------------------------------------------------
 
 
-@_fact("CommandResult", "result.accepted of the last command: it was taken, not that it worked", RENAMED, needs="", of_run=True)
+@_fact(
+    "CommandResult",
+    "result.accepted of the last command: it was taken, not that it worked",
+    RENAMED,
+    needs="",
+    of_run=True,
+)
 def _command_result(seen: Seen) -> Value:
     if seen.command is None:
         raise NotKnownError("this bot has sent no command since it started")
@@ -337,7 +343,9 @@ def _command_result(seen: Seen) -> Value:
     return "Accepted" if seen.command.accepted else "Rejected", how
 
 
-@_fact("command.accepted", "whether the control loop took the last command of the bot", RENAMED, "boolean", "", of_run=True)
+@_fact(
+    "command.accepted", "whether the control loop took the last command of the bot", RENAMED, "boolean", "", of_run=True
+)
 def _accepted(seen: Seen) -> Value:
     value, how = _command_result(seen)
     return value == "Accepted", how

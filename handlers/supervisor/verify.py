@@ -1,7 +1,7 @@
 """``opsbot runbook verify``: the sockets, process names and promises of a document beside the processes that answer.
 
-Facts and actions are verified for every product alike; here stands what only this one knows. What a process does not tell
-over its socket is recorded from its source, and is told as such.
+Facts and actions are verified for every product alike; here stands what only this one knows. What a process does not
+tell over its socket is recorded from its source, and is told as such.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _promise(pattern: str, there: str, change: str) -> Promise:
 PROMISES = (
     _promise(
         r"\bquarantined automatically\b",
-        "the supervisor never quarantines by itself: a child whose restarts are used up stays dead and is labelled active",
+        "the supervisor never quarantines by itself: a child without restarts left stays dead and is labelled active",
         "quarantine it with handle.quarantine_child()",
     ),
     _promise(
@@ -183,15 +183,16 @@ def _command(claim: Claim, processes: Sequence[Process]) -> Iterator[Finding]:
                 there = f"nothing is called so: {', '.join(f'{p.name} is pid {p.pid}, {p.comm}' for p in seen[:3])}"
                 yield Finding(line=claim.line, says=says, there=there, change="ask its socket: handle.health()")
             else:
-                there = f"which name the process has cannot be told: {processes[0].problem if processes else 'none is there'}"
+                why = processes[0].problem if processes else "none is there"
+                there = f"which name the process has cannot be told: {why}"
                 yield Finding(line=claim.line, says=says, there=there, level="cannot tell")
     elif claim.name == "cargo" and "supervisor_quickstart" in claim.words:
         there = "the example supervisor_quickstart ends at once and serves no socket"
-        running = [process for process in processes if process.command_line]
+        running = [process for process in processes if process.comm]
         if any("supervisor_quickstart" in process.command_line for process in running):
             return
         if running:
-            there += f"; {running[0].name} runs as: {running[0].command_line[:120]}"
+            there += f"; the program of {running[0].name} is {running[0].comm}"
         change = "start the process as it was deployed"
         yield Finding(line=claim.line, says=says, there=there, change=change, recorded=RECORDED)
 
@@ -217,6 +218,4 @@ def _untrue(claim: Claim) -> Iterator[Finding]:
     for promise in PROMISES:
         if found := promise.pattern.search(claim.text):
             says = f'"{found[0]}"'
-            yield Finding(
-                line=claim.line, says=says, there=promise.there, change=promise.change, recorded=RECORDED
-            )
+            yield Finding(line=claim.line, says=says, there=promise.there, change=promise.change, recorded=RECORDED)

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ import sqlalchemy as sa
 
 import bot.web
 from bot import store as tables
+from bot.delivery import said_row
+from bot.errors import SettingsError
 from bot.incoming import Actor, Incoming, Place
+from bot.messages import message
 from bot.metrics import Metrics
+from bot.settings import read
 from bot.store import Store
 from bot.surfaces.github import port as github_port
 from bot.surfaces.github.port import GitHubPort
@@ -176,7 +181,7 @@ def command(person: str, number: int) -> Incoming:
         actor=Actor(surface="slack", id=person),
         place=Place(surface="slack", channel="C0OPS"),
         text="/runs list",
-        received_at="2026-11-22T10:00:00Z",  # type: ignore[arg-type]  # pydantic reads it
+        received_at=datetime(2026, 11, 22, 10, tzinfo=UTC),
     )
 
 
@@ -217,3 +222,51 @@ async def test_one_comment_cannot_have_the_bot_answer_thousands_of_times(tmp_pat
         async with chat.bot.store.write() as connection:  # the rest of the answers is not what this is about
             await connection.execute(tables.outbox.update().values(status="sent"))
         chat.github.read(42)
+
+
+def test_a_password_in_a_wrong_database_address_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "opsbot.toml"
+    file.write_text(
+        '[database]\nurl = "postgresql+psycopg://opsbot:hunter2@db/opsbot"\n'
+        '[slack]\nchannel = "C0OPS"\n[escalation]\ncontact = "scot"\n[people.scot]\nslack = "U0SCOT"\n'
+    )
+    with pytest.raises(SettingsError) as refused:
+        read(file, {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_SIGNING_SECRET": "2"}, ())
+    assert "database.url: must start with sqlite:/// or postgresql://" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_a_page_does_not_wait_behind_answers_that_anybody_may_ask_for(tmp_path: Path) -> None:
+    async with Chat(tmp_path) as chat:
+        assert chat.bot is not None
+        surface = chat.bot.delivery.surfaces["slack"]
+        await chat.bot.delivery.stop()
+        place = Place(surface="slack", channel="C0OPS")
+        async with chat.bot.store.write() as connection:
+            for number in range(60):
+                row = said_row(f"answer:{number}", "answer", place, surface.draw(message("an answer")), {})
+                await connection.execute(tables.outbox.insert().values(created_at=chat.clock.now(), **row))
+            row = said_row("a page", "page", place, surface.draw(message("a page")), {})
+            await connection.execute(tables.outbox.insert().values(created_at=chat.clock.now(), **row))
+        chat.bot.delivery.start()
+        await chat.sees("a page")
+        await chat.rests()
+        texts = [one.text for one in chat.read()]
+        assert (texts[0], len(texts)) == ("a page", 61)
+
+
+async def test_mending_an_old_comment_does_not_run_its_command_again(tmp_path: Path) -> None:
+    async with Chat(tmp_path, settings=ON_GITHUB_TOO) as chat:
+        assert chat.bot is not None
+        comment = await chat.comments("alice", "/runs list")
+        await chat.sees_comment("No run is open")
+        await chat.clock.advance(31 * 86_400)
+        async with chat.bot.store.write() as connection:  # what the housekeeping does to handled commands
+            await connection.execute(tables.inbox.delete())
+        chat.github.deliveries.hooks.clear()  # no webhook tells: the poller finds the edit
+        chat.github.edit("alice", comment, "/runs list\n\nthank you")
+        await chat.clock.advance(61)
+        await chat.rests()
+        await chat.clock.advance(61)
+        await chat.rests()
+        assert await stored(chat) == 0

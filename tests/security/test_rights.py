@@ -7,9 +7,7 @@ from pathlib import Path
 from bot.demo.slack import LocalMessage
 from bot.runs.model import RunState
 from bot.surfaces.slack.dialog import read_button
-from tests.transcript import ACCESS, ALWAYS, GITHUB, ON_GITHUB_TOO, SLACK, Chat, run_id
-
-WHOEVER = ALWAYS + ACCESS.replace("operators = [", 'operators = ["github:erin", ') + SLACK + GITHUB
+from tests.transcript import ON_GITHUB_TOO, Chat, run_id
 
 
 async def asked_for(chat: Chat) -> tuple[LocalMessage, str, RunState]:
@@ -34,8 +32,6 @@ async def test_nobody_approves_what_they_asked_for_themselves_not_even_on_the_ot
         await chat.types("alice", approval(run, state))
         await chat.is_told("alice", "You asked for this run, so somebody else has to approve it")
         await chat.comments("alice", approval(run, state))
-        await chat.sees_comment("You asked for this run, so somebody else has to approve it")
-        await chat.comments("Alice", approval(run, state))  # GitHub does not mind the case of a login
         await chat.sees_comment("You asked for this run, so somebody else has to approve it")
         assert (await chat.state(card)).steps[state.current].status == "approval"
         await chat.types("bob", f"/runs deny {run}")
@@ -74,7 +70,6 @@ async def test_no_other_name_is_the_name(tmp_path: Path, somas: str) -> None:
             "project-4\u0662",
             "pr\u043eject-42",
             "project\u2010" + "42",
-            "project-42\u200b",
             "*",
         )
         for name in look_alikes:

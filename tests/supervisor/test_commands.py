@@ -195,4 +195,4 @@ async def test_runbook_says_what_it_misses(desks: Desks) -> None:
     assert "/supervisor runbook P1-002 worker-1" in refused.value.suggestions
     with pytest.raises(UserError, match=r"There is no procedure .P1-22.") as unknown:
         await desk.type("/supervisor runbook P1-22 worker-1")
-    assert unknown.value.suggestions == ("/supervisor runbook P1-002 worker-1",)
+    assert unknown.value.suggestions[0] == "/supervisor runbook P1-002 worker-1"

@@ -278,7 +278,7 @@ async def test_the_symptom_is_not_there(tmp_path: Path, process: SupervisedProce
     async with Chat(tmp_path, payments) as chat:
         await chat.types("alice", "/supervisor runbook P1-002 worker-1")
         card = await chat.sees("P1-002 Child Task Crash Loop: worker-1")
-        await chat.sees("Step 1 needs a decision", "Outcome: not met", thread=card)
+        await chat.sees("Step 1 needs a decision", "The 30s are over.", "Outcome: not met", thread=card)
         await chat.sees("needs you", "the expectation was not met", thread=card)
         page = await chat.sees("needs you")
         await chat.says("alice", "@opsbot cancel --reason 'wrong child'", thread=card)

@@ -14,6 +14,7 @@ COMMANDS = frozenset((
     "pstack", "python", "python3", "redis-cli", "rm", "scp", "sed", "service", "ss", "ssh", "strace", "sudo",
     "systemctl", "tail", "terraform", "top", "wget",
 ))  # fmt: skip
+_WORDS = frozenset(("dig", "find", "free", "head", "helm", "kill", "make", "service", "tail", "top"))
 _NAME = r"[A-Za-z_]\w*(?:\[\])?(?:\.[A-Za-z_]\w*(?:\[\])?)*"
 _ATOM = re.compile(
     rf"""
@@ -21,7 +22,7 @@ _ATOM = re.compile(
     | (?P<code>
         [A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\([^()\s]*\)(?:\.\w+)*        # handle.health().status
       | \b[Ee]xit\ (?:code|status)\s*(?:==|!=|>=|<=|>|<)\s*\d+          # exit code == 0
-      | (?<![\w.]){_NAME}\s*(?:==|!=|>=|<=|>|<)\s*(?:"[^"]*"|-?\d+(?:\.\d+)?(?![\w.])|{_NAME})
+      | (?<![\w.]){_NAME}(?:\s*(?:==|!=|>=|<=)\s*|\s+[<>]\s+|[<>])(?:"[^"]*"|-?\d+(?:\.\d+)?(?![\w.])|{_NAME})
       | (?<![\w.]){_NAME}="[^"]*"
       | \b[A-Za-z_]\w*(?:::[A-Za-z_]\w*)+                            # TaskExit::Panicked
       | (?<![\w./~<])(?:~|\.)?/[\w.-][\w./-]*(?<![.,])               # /tmp/supervisor.sock
@@ -68,14 +69,20 @@ def action(text: str) -> str:
     if "`" in text:
         return prose(text)
     head, colon, tail = text.partition(": ")
-    words = (tail if colon else text).split()
-    if not words or words[0] not in COMMANDS or (not colon and len(words) < 2):
+    if not _is_command((tail if colon else text).split()):
         return prose(text)
     command, rest = (tail, "") if colon else (text, "")
     for found in _PROSE_AGAIN.finditer(command):
         command, rest = command[: found.start()], command[found.start() :]
         break
     return (f"{prose(head)}: " if colon else "") + code_span(command.strip()) + prose(rest)
+
+
+def _is_command(words: list[str]) -> bool:
+    """Whether these words begin like a command; ``find the cause`` and ``make sure`` do not."""
+    if len(words) < 2 or words[0] not in COMMANDS:
+        return False
+    return words[0] not in _WORDS or bool(re.match(r"[-/.~$<'\"]", words[1]))
 
 
 def expectation(text: str) -> str:

@@ -70,6 +70,7 @@ class Procedure:
 class Document:
     """A file to be written."""
 
+    id: str  # P1-001
     name: str  # P1-001.md
     text: str
     title: str

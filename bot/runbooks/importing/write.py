@@ -42,7 +42,7 @@ def documents(
                 if candidate is not procedure:
                     why = "notes or clauses were left out: with them the document could not be read again"
                     book.guess(procedure.line, procedure.title, "", why)
-                written.append(Document(name, text, procedure.title, len(candidate.rows)))
+                written.append(Document(procedure.id, name, text, procedure.title, len(candidate.rows)))
                 break
         else:
             book.guess(procedure.line, procedure.title, "", "left out: no readable document could be made of it")

@@ -25,6 +25,7 @@ Load = Callable[[], Awaitable[str]]
 Save = Callable[[str], Awaitable[None]]
 
 PAGE = 100
+FORGOTTEN_AFTER = timedelta(days=29)  # what was handled is remembered for 30: an edit must not run an old command again
 OVERLAP = timedelta(seconds=5)  # a list of GitHub's can show a comment later than one that was written after it
 REMEMBERED_KEYS = 10_000
 LONGEST_PAUSE = 600.0  # seconds between two tries while GitHub refuses
@@ -115,6 +116,8 @@ class CommentPoller:
         author = comment.user
         issue = comment.issue_url.rpartition("/")[2]
         if author is None or not issue.isdecimal() or not is_person(author, self._surface.own_login):
+            return 0
+        if comment.created_at and self._clock.now() - comment.created_at > FORGOTTEN_AFTER:
             return 0
         incoming = incoming_from(
             repository=self._surface.repository,
