@@ -199,9 +199,12 @@ class Bot:
     async def _connect(self) -> dict[str, Connected]:
         github_get = None
         if self.settings.github is not None:
+            from bot.surfaces.github.connection import Connection
             from bot.surfaces.github.reading import reader
 
-            github_get = reader(self.settings.github)
+            connection = Connection(self.settings.github)
+            self._stack.callback(connection.close)
+            github_get = reader(connection, self.settings.github.repository)
         services = Services(self.clock, self.run_blocking, self.settings.github, github_get)
         connected = {}
         for name, section in self.settings.products.items():

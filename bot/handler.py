@@ -193,8 +193,8 @@ class Services:
     clock: Clock
     run_blocking: BlockingRunner
     github: Any = None  # bot.settings.GitHubSettings with its secrets, when GitHub is configured
-    # GET on its REST API, when it is configured: path and parameters in, decoded JSON out, None for 404. Blocking, for a
-    # worker thread; raises Unavailable.
+    # GET on its REST API, when it is configured: path and parameters in, decoded JSON out, None for 404. Blocking, for
+    # a worker thread; raises Unavailable.
     github_get: Callable[[str, Mapping[str, str]], Any] | None = None
 
 

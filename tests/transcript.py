@@ -118,6 +118,10 @@ class Chat:
         try:
             if kind is None:
                 await self.rests()
+                for _ in range(60):  # what Slack refused for now is tried again
+                    if await self._unsaid():
+                        await self.clock.advance(1)
+                        await self.rests()
                 assert not await self._unsaid(), f"could not be said: {await self._unsaid()}\n\n{self.transcript()}"
                 unread = [message.text for message in self.slack.unread()] + self.github.unread()
                 assert not unread, f"nobody read: {unread}\n\n{self.transcript()}"

@@ -136,9 +136,9 @@ async def verify(subject: Subject, product: Product | None, handler: Handler | N
     """Ask the live system about everything that the document says. Never raises for what a system answers."""
     claims = claims_of(subject.text, subject.source)
     if product is None or handler is None:
-        about = f"{subject.product} is not configured" if subject.product else "no product that is configured"
-        there = f"the document is about {about}, so nothing could be asked"
-        finding = Finding(line=1, says="what it says", there=there, level="cannot tell")
+        about = f"{subject.product} is not configured" if subject.product else "no configured product knows about it"
+        there = f"{about}, so nothing could be asked"
+        finding = Finding(line=1, says="what only a product could tell", there=there, level="cannot tell")
         return Verified(subject, subject.product, clock.now(), 0, (finding,))
     one = _Verification(subject, product, handler, clock, claims)
     findings = await one.run()

@@ -35,6 +35,7 @@ ENGINE_VERSION = "engine-1"  # a change of the workflow's steps needs another on
 MAILBOX = "events"
 FOREVER = 3650 * 86400.0
 MOST_CONTINUATIONS = 5
+SWEEP_EVERY = 5.0  # seconds
 
 _events: TypeAdapter[Event] = TypeAdapter(Event)
 _engine: RunEngine | None = None  # the engine of this process; the workflow function has to be a module's
@@ -267,7 +268,7 @@ class RunEngine:
                 log.error("open runs cannot be read", reason=tables.reason(error))
             except Exception:
                 log.exception("open runs cannot be continued")
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(SWEEP_EVERY)
 
     async def _sweep_once(self) -> None:
         rows = await self.store.rows(

@@ -1,4 +1,4 @@
-"""What is really there, for ``opsbot runbook verify``: SOMAS's projects, its configuration, its repository. Blocking."""
+"""What is really there, for ``opsbot runbook verify``: SOMAS's projects, configuration and repository. Blocking."""
 
 from __future__ import annotations
 

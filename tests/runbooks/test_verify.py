@@ -23,6 +23,7 @@ from bot.runbooks.verify import Subject, Verified, subject_of, verify
 from bot.runbooks.verify_report import github, render
 from bot.runs.verified import results, subjects
 from bot.settings import GitHubSettings
+from bot.surfaces.github.connection import Connection
 from bot.surfaces.github.reading import reader
 from handlers import somas, supervisor
 from handlers.somas.settings import SomasSettings
@@ -68,7 +69,9 @@ async def ask_somas(
     root: Path, checkout: Path | None, subject: Subject, github: GitHubSettings | None = None
 ) -> Verified:
     settings = SomasSettings(root=root, repository_path=checkout)
-    services = Services(ManualClock(NOW), run_blocking, github, reader(github) if github else None)
+    services = Services(
+        ManualClock(NOW), run_blocking, github, reader(Connection(github), github.repository) if github else None
+    )
     handler = await somas.product.connect(settings, services)
     return await verify(subject, somas.product, handler, ManualClock(NOW))
 

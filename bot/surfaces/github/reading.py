@@ -6,29 +6,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bot.errors import Unavailable
-from bot.settings import GitHubSettings
 from bot.surfaces.delivery import Undeliverable
 from bot.surfaces.github.connection import Connection, NoAnswer
 
 NOT_FOUND = 404
 
 
-def reader(settings: GitHubSettings) -> Callable[[str, Mapping[str, str]], Any]:
+def reader(connection: Connection, repository: str) -> Callable[[str, Mapping[str, str]], Any]:
     """``get("/repos/owner/name/labels", {"page": "1"})``: decoded JSON, None for 404; raises ``Unavailable``.
 
     Blocking: call it from a worker thread. Threads may share it.
     """
-    connection = Connection(settings)
 
     def get(path: str, parameters: Mapping[str, str]) -> Any:
         try:
             reply = connection.request("GET", path, parameters)
         except (NoAnswer, Undeliverable) as error:
-            raise Unavailable(f"GitHub: {settings.repository} could not be read: {error}") from None
+            raise Unavailable(f"GitHub: {repository} could not be read: {error}") from None
         if reply.status == NOT_FOUND:
             return None
         if reply.status >= 400:
-            raise Unavailable(f"GitHub: {settings.repository} could not be read: {path} was answered {reply.status}")
+            raise Unavailable(f"GitHub: {repository} could not be read: {path} was answered {reply.status}")
         return reply.data
 
     return get
