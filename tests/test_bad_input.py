@@ -152,7 +152,6 @@ NOT_SLACKS = (
     (b"", FORM),
     (b"&".join(b"a%d=1" % number for number in range(500)), FORM),
     (b"<xml/>", "text/xml"),
-    (b"command=/runs&text=list", FORM),
     (b"payload=" + b'{"type":"block_actions","actions":[{}]}', FORM),
     (b"payload=" + b'{"type":"view_submission","view":{"callback_id":7}}', FORM),
 )

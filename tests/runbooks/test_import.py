@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -339,6 +339,7 @@ PIECES: Sequence[str] = (
 )  # fmt: skip
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text() | st.lists(st.sampled_from(PIECES) | st.text(max_size=10), max_size=16).map("\n".join))
 @example("| Step | Action | Duration |\n| 1 | <b>x</b> | 1min |")
 @example("P1-001: T\n| Step | Action | Expected | Duration |\n| 1 | `a(` | \\ | 1min |")
@@ -356,6 +357,7 @@ def test_no_text_makes_it_raise_and_what_is_written_reads(text: str) -> None:
         assert len(runbook.steps) == document.steps
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary())
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     import_bytes(data, "any.bin")
@@ -367,11 +369,13 @@ ATOMS = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(ATOMS, max_size=8).map(" ".join))
 def test_marks_never_change_what_is_expected(text: str) -> None:
     assert same(parse(expectation(text)), parse(text))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(min_size=1).filter(str.strip))
 def test_code_is_shown_as_it_stands(code: str) -> None:
     code = " ".join(code.split())
