@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from bot.logs import configure
 
 configure("WARNING", as_json=True)
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("opsbot", deadline=None)
+settings.load_profile("opsbot")
 
 COMMITS_OF_A_RUN = 85  # a few more than there are, so that a longer run is noticed too
 

@@ -185,7 +185,7 @@ class _Check:
         return next((code for code in code_spans(rest) if _is_call(code)), "")
 
     def _expectation(self, step: Step, tree: Expectation) -> None:
-        for question in questions(tree):
+        for question in questions(tree) if step.action else ():  # a manual step asks a person anyway
             why = f" ({question.why})" if question.why else ""
             message = f'step {step.number} asks a person: "{question.text}"{why}'
             self._say(step.line, message, question.text, "warning")

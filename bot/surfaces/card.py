@@ -194,7 +194,7 @@ def _question(state: RunState) -> Line:
     if step.status != "waiting":
         return ()
     if state.plan.dangers[state.current] is None:
-        return line(Bold("For a person: "), plain_step(row), ". Then say how it went.")
+        return (*line(Bold("For a person: ")), *_instruction(row), *line(". Then say how it went."))
     spans = line(Bold("Decide: "), step.summary)
     if step.observed:
         spans += line(" Seen: ", Code(_short(step.observed, 300)))
@@ -304,7 +304,8 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
         case "approval":
             return _approval(state, row, step)
         case "question" if plan.dangers[post.index] is None:
-            manual: list[Block] = [Paragraph(line(Bold(f"Step {row.number} is for a person: "), plain_step(row)))]
+            asked = line(Bold(f"Step {row.number} is for a person: "))
+            manual: list[Block] = [Paragraph((*asked, *_instruction(row)))]
             if row.expectation:
                 manual.append(Paragraph(line("Expected: ", Code(_expected(row)))))
             return _with_buttons(state, manual, f"Step {row.number} is for a person: {plain_step(row)}")
@@ -471,6 +472,12 @@ def plain_step(row: Step) -> str:
     return (text or row.text).replace("`", "").replace("**", "").strip().rstrip(".")
 
 
+def _instruction(row: Step) -> Line:
+    """What a person should do; what stands between backticks can be copied as it is."""
+    parts = re.split(r"`([^`]+)`", row.text.replace("**", "").strip().rstrip("."))
+    return tuple(Code(part) if index % 2 else Text(part) for index, part in enumerate(parts) if part)
+
+
 def _brief_step(row: Step) -> str:
     """The first sentence of the step; what comes after it explains."""
     first = re.split(r"(?<=\w)[.;] ", plain_step(row), maxsplit=1)[0]
@@ -494,7 +501,7 @@ def _with_summary(blocks: list[Block], summary: str) -> Message:
 
 def _with_buttons(state: RunState, blocks: list[Block], summary: str) -> Message:
     buttons = tuple(button for button in buttons_of(state) if not button.command.startswith("/runs ack "))
-    return Message(_short(summary, 300), (*blocks, Buttons(buttons[:4])), "warning")
+    return Message(_short(summary, 300), (*blocks, Buttons(buttons[:5])), "warning")
 
 
 def _sentence(text: str) -> str:
