@@ -41,6 +41,7 @@ def root(tmp_path: Path) -> Path:
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was given up is looked for more often than in production."""
     monkeypatch.setattr(engine, "SWEEP_EVERY", 0.5)
+    monkeypatch.setattr(engine, "LONG_PAUSE", 2.0)
 
 
 @pytest.fixture
@@ -438,9 +439,12 @@ async def test_a_read_only_database(tmp_path: Path) -> None:
             assert await accepted(chat) == 1
 
 
+@pytest.mark.parametrize("quick", [5, 0])
 async def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
-    tmp_path: Path, root: Path, somas: str
+    tmp_path: Path, root: Path, somas: str, quick: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """``quick`` is how often the engine continues a run at once; then it pauses, and goes on all the same."""
+    monkeypatch.setattr(engine, "MOST_CONTINUATIONS", quick)
     async with Chat(tmp_path, somas + 'restart_budget = "PT5M"\n') as chat:
         await chat.types("alice", "/somas restart 42")
         card = await chat.sees("Restart", "project-42")
@@ -452,7 +456,9 @@ async def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
             await chat.clock.advance(400)  # the budget runs out, and it cannot be written down
             await asyncio.sleep(1.0)
         async with writable_again(chat):
-            await chat.sees("needs you", "the expectation was not met", thread=card)
+            await chat.sees(
+                "needs you", "tep 4", thread=card
+            )  # for its budget or for what was not met, whichever is first
             page = await chat.sees("needs you", "Acknowledge")
             assert notifies(page) == {"@U0SCOT"}
             await chat.presses("scotlaclair", "Acknowledge", page)

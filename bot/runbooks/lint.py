@@ -142,9 +142,10 @@ class _Check:
             for wanted in placeholders(value):
                 if wanted not in {*self.runbook.inputs, "target", self.runbook.target_kind} | self._seen_before(step):
                     message = f"{name}={value}: there is no input {wanted}; add it to inputs in the front matter"
-                    if wanted.startswith("step"):
-                        message = f"{name}={value}: no step above this one sees {wanted}"
-                    self._say(step.line, message, "{" + wanted + "}")
+                    level: Literal["error", "warning"] = "error"
+                    if wanted.partition(".")[0] in self._keys_before(step):
+                        message, level = f"nothing sees {wanted}, so step {step.number} asks a person for it", "warning"
+                    self._say(step.line, message, "{" + wanted + "}", level)
         phrases = self.product.phrases if self.product else {}
         if step.condition:
             self._names(step, parse(step.condition, phrases), step.condition)
@@ -159,10 +160,18 @@ class _Check:
 
     def _seen_before(self, step: Step) -> set[str]:
         """What placeholders may take from the rows above: ``children.failed``, ``step1.children.failed``."""
+        keys = self._keys_before(step)
+        single = {
+            name
+            for name, fact in self.facts.items()
+            if fact.values != "list" and fact.provenance is not Provenance.UNAVAILABLE
+        }
+        return {f"{key}.{name}" for key in keys for name in single} | (single if keys else set())
+
+    def _keys_before(self, step: Step) -> list[str]:
+        """``step1``, ``step2a``: how the rows above are called in placeholders."""
         before = self.runbook.steps[: self.runbook.steps.index(step)]
-        keys = [re.sub(r"\W", "_", row.number) for row in before]
-        told = {f"step{key}.{name}" for key in keys for name in self.facts}
-        return told | (set(self.facts) if before else set())
+        return ["step" + re.sub(r"\W", "_", row.number) for row in before]
 
     def _action(self, step: Step) -> Action | None:
         if step.action is None or self.product is None:

@@ -34,8 +34,9 @@ log = structlog.get_logger("opsbot.runs")
 ENGINE_VERSION = "engine-1"  # a change of the workflow's steps needs another one (engine.md, section 8)
 MAILBOX = "events"
 FOREVER = 3650 * 86400.0
-MOST_CONTINUATIONS = 5
+MOST_CONTINUATIONS = 5  # quick ones
 SWEEP_EVERY = 5.0  # seconds
+LONG_PAUSE = 300.0  # seconds
 
 _events: TypeAdapter[Event] = TypeAdapter(Event)
 _engine: RunEngine | None = None  # the engine of this process; the workflow function has to be a module's
@@ -90,6 +91,7 @@ class RunEngine:
         self._aborts: dict[str, asyncio.Event] = {}
         self.working: set[str] = set()  # ids of the workflows that this process works on
         self._orphans: set[str] = set()
+        self._pausing: dict[str, float] = {}  # until when, on the loop's clock
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- life
@@ -281,8 +283,7 @@ class RunEngine:
             elif status.status == "PENDING":
                 await self._adopt(status.workflow_id)
             elif status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
-                if row.continuation >= MOST_CONTINUATIONS:
-                    log.error("the engine gave up a run too often; it stays as it is", run=row.id)
+                if row.continuation >= MOST_CONTINUATIONS and not self._is_time_to_continue(row.id):
                     continue
                 log.warning("the engine gave up a run; it is continued from its stored state", run=row.id)
                 async with self.store.write() as connection:
@@ -290,6 +291,16 @@ class RunEngine:
                         tables.runs.update().where(tables.runs.c.id == row.id).values(continuation=row.continuation + 1)
                     )
                 await self.start(row.id)
+
+    def _is_time_to_continue(self, run_id: str) -> bool:
+        """A run that is given up again and again is continued only now and then; the cause may pass."""
+        now = asyncio.get_running_loop().time()
+        if run_id not in self._pausing:
+            log.error("the engine gave up a run too often; it pauses", run=run_id, seconds=LONG_PAUSE)
+        if now < self._pausing.setdefault(run_id, now + LONG_PAUSE):
+            return False
+        del self._pausing[run_id]
+        return True
 
     async def _adopt(self, workflow_id: str) -> None:
         """Resume a workflow that ended without the engine being able to write that down: the disk was full.
@@ -306,11 +317,8 @@ class RunEngine:
             await DBOS.resume_workflow_async(workflow_id)
 
     async def problems(self) -> list[str]:
-        """Runs that nobody works for any more."""
-        rows = await self.store.rows(
-            sa.select(tables.runs.c.id).where(tables.runs.c.open, tables.runs.c.continuation >= MOST_CONTINUATIONS)
-        )
-        return [f"Run {row.id} was given up by the engine {MOST_CONTINUATIONS} times" for row in rows]
+        """Runs that nobody works for at the moment."""
+        return [f"Run {run_id} was given up by the engine again and again, and pauses" for run_id in self._pausing]
 
 
 def _workflow_id(run_id: str, continuation: int) -> str:

@@ -41,11 +41,18 @@ def test_what_a_row_above_can_have_seen(tmp_path: Path, name: str) -> None:
     assert errors(tmp_path, last=f"Heat: `kettle.heat(cups={{{name}}})`") == []
 
 
-@pytest.mark.parametrize("name", ["step3.water.litres", "step9.state", "step1.colour"])
+@pytest.mark.parametrize("name", ["step3.water.litres", "step9.state", "water.pressure"])
 def test_what_no_row_above_can_have_seen(tmp_path: Path, name: str) -> None:
     assert errors(tmp_path, last=f"Heat: `kettle.heat(cups={{{name}}})`") == [
-        f"cups={{{name}}}: no step above this one sees {name}"
+        f"cups={{{name}}}: there is no input {name}; add it to inputs in the front matter"
     ]
+
+
+@pytest.mark.parametrize("name", ["step1.colour", "step2a.elements", "step1.guess"])
+def test_what_a_row_above_cannot_see_is_asked_of_a_person(tmp_path: Path, name: str) -> None:
+    assert errors(tmp_path, last=f"Heat: `kettle.heat(cups={{{name}}})`") == []
+    warnings = check(RunbookLibrary([KETTLE], [tmp_path])).warnings
+    assert f"nothing sees {name}, so step 3 asks a person for it" in [problem.message for problem in warnings]
 
 
 def test_the_first_row_has_nothing_above_it(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ async def test_a_value_that_nobody_has_seen_is_asked_of_a_person(
         card = await chat.sees("Own runbook: worker-1")
         await chat.presses("bob", "Done", await chat.sees("Step 1 is for a person", thread=card))
         asked = await chat.sees("Step 2 needs step1.culprit, and no earlier step of this run has seen it", thread=card)
-        assert asked.labels == ["Retry", "Done", "Failed", "Skip"]
+        assert asked.labels == ["Retry", "Done", "Failed", "Skip", "Cancel run"]
         await chat.says("bob", "@opsbot retry --input step1.wrong=x", thread=card)
         await chat.is_told("bob", "Step 2 does not ask for step1.wrong: it needs step1.culprit")
         assert process.executed == []

@@ -115,7 +115,7 @@ async def test_a_child_that_ignores_cancellation_pages_scot(
         await chat.types("alice", "/supervisor quarantine fraud-scorer", channel="dev")
         card = await chat.sees("Quarantine fraud-scorer of payments", channel="dev")
         asked = await chat.sees("Step 1 needs a decision", "did not stop within the graceful timeout", thread=card)
-        assert asked.labels == ["Retry", "Done", "Failed", "Skip"]
+        assert asked.labels == ["Retry", "Done", "Failed", "Skip", "Cancel run"]
         in_thread = await chat.sees("needs you", "only a restart of the process ends it", thread=card)
         in_channel = await chat.sees("needs you", channel="ops")
         for page in (in_thread, in_channel):
