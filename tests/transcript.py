@@ -118,7 +118,7 @@ class Chat:
         try:
             if kind is None:
                 await self.rests()
-                for _ in range(60):  # what Slack refused for now is tried again
+                for _second in range(60):  # what Slack refused for now is tried again
                     if await self._unsaid():
                         await self.clock.advance(1)
                         await self.rests()

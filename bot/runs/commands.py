@@ -77,8 +77,6 @@ class RunDesk:
     async def press(self, ctx: CommandContext, run_id: str, verb: Verb, **more: Any) -> None:
         """Send what a person did to the run, or refuse it with the reason."""
         state = await self.state(run_id)
-        if verb == "approve" and not more.get("digest"):  # typed: what is approved is the plan as it stands now
-            more["digest"] = state.steps[state.current].digest
         press = Press(
             at=self.clock.now(),
             verb=verb,

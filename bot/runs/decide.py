@@ -79,6 +79,8 @@ def refusal(state: RunState, press: Press) -> str | None:
             return "Nothing waits for an approval."
         if press.verb == "deny":
             return None
+        if not press.digest:
+            return "Say which plan you have read: --digest and the twelve characters that stand below it."
         if press.digest != step.digest:
             return "The plan has changed since you looked at it. Read the new one, then approve that."
         if press.is_requester and state.plan.approvers:

@@ -396,6 +396,8 @@ def _approval(state: RunState, row: Step, step: StepState) -> Message:
         )
     else:
         blocks.append(Note(line("Only one operator is configured: type the target's name to confirm.")))
+    typed = f"@opsbot approve --digest {step.digest} --confirm {state.plan.target.name}"
+    blocks.append(Note(line("Or type in this thread: ", Code(typed))))
     return _with_buttons(state, blocks, head)
 
 
@@ -438,7 +440,7 @@ def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Na
         fields.append(("Expected", line(Code(_expected(row)))))
     if step.observed:
         fields.append(("Seen", line(Code(_short(step.observed, 600)))))
-    elif step.summary and step.summary.rstrip(".") not in page.reason:
+    elif step.summary and plan.dangers[state.current] and step.summary.rstrip(".") not in page.reason:
         fields.append(("Seen", line(_short(step.summary, 600))))
     fields.append(("Severity", line(plan.severity)))
     blocks.append(Fields(tuple(fields)))

@@ -199,7 +199,7 @@ class TestApproval:
             ({"typed": "worker-2", "digest": "aaa"}, "Type the target's name, worker-3, to approve."),
             ({"typed": "", "digest": "aaa"}, "Type the target's name, worker-3, to approve."),
             ({"typed": "worker-3", "digest": "bbb"}, "The plan has changed since you looked at it."),
-            ({"typed": "worker-3"}, "The plan has changed since you looked at it."),
+            ({"typed": "worker-3"}, "Say which plan you have read: --digest"),
         ],
     )
     def test_not_otherwise(self, press: dict[str, object], why: str) -> None:
