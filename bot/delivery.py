@@ -24,6 +24,8 @@ from bot.store import Store, dumps
 from bot.surfaces import card
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.port import Body, Surface
+from bot.surfaces.step_text import Name
+from bot.surfaces.thread import moved_message
 
 log = structlog.get_logger("opsbot.delivery")
 
@@ -45,7 +47,7 @@ class Delivery:
         clock: Clock,
         surfaces: Mapping[str, Surface],
         changed: Signal,
-        name: card.Name,
+        name: Name,
         *,
         fallback: Place | None,
         progress: Mapping[str, Progress] | None = None,
@@ -200,7 +202,7 @@ class Delivery:
         )
         response_url = Incoming.model_validate_json(asked[0].incoming).response_url if asked else ""
         address = {"response_url": response_url, "user": plan.actor.id}
-        body = surface.draw(card.moved_message(state, link))
+        body = surface.draw(moved_message(state, link))
         row = said_row(f"{plan.run_id}:moved", "private", plan.place, body, address)
         async with self.store.write() as connection:
             await connection.execute(self.store.insert_new(tables.outbox).values(created_at=self.clock.now(), **row))

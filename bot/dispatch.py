@@ -31,8 +31,8 @@ from bot.runs.commands import RunDesk, runs
 from bot.runs.engine import RunEngine
 from bot.runs.perform import Connected, Performer
 from bot.runs.start import RunStarter
-from bot.surfaces.card import EVIDENCE_IN_THREAD, excerpt, plain_step
 from bot.surfaces.port import Surface
+from bot.surfaces.step_text import EVIDENCE_IN_THREAD, excerpt, plain_step
 from bot.words import duration
 
 log = structlog.get_logger("opsbot.commands")

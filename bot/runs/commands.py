@@ -25,6 +25,7 @@ from bot.runs.perform import Connected
 from bot.runs.request import Asked, danger_of, find_runbook, level_of, start_request
 from bot.runs.verified import Verifier, answer
 from bot.surfaces import card
+from bot.surfaces.step_text import Name, plain_step
 from bot.words import counted, duration
 
 runs = CommandGroup("runs", "Runs: what is going on, and what people do to it")
@@ -45,7 +46,7 @@ class RunDesk:
         engine: RunEngine,
         clock: Clock,
         access: Access,
-        name: card.Name,
+        name: Name,
         *,
         folders: RunbookFolders,
         connected: Mapping[str, Connected],
@@ -196,7 +197,7 @@ async def show(ctx: CommandContext, run: Run) -> Reply:
     state = await desk.state(run)
     shown = card.card(state, ctx.clock.now(), desk.name, desk.engine.performer.progress.get(run))
     details = tuple(
-        (row.number, card.plain_step(row), step.status, step.outcome or "", step.observed or step.summary)
+        (row.number, plain_step(row), step.status, step.outcome or "", step.observed or step.summary)
         for row, step in zip(state.plan.runbook.steps, state.steps, strict=True)
     )
     table = Table(("Step", "Action", "Status", "Outcome", "Seen"), details)

@@ -8,9 +8,10 @@ from bot.incoming import Place
 from bot.messages import Message
 from bot.runs.engine import Said
 from bot.runs.model import Plan, Post, RunState
-from bot.surfaces import card
 from bot.surfaces.drill import marked
 from bot.surfaces.port import Surface
+from bot.surfaces.step_text import Name
+from bot.surfaces.thread import page_message, thread_message
 
 Places = Callable[[Plan], list[Place]]
 
@@ -18,9 +19,7 @@ Places = Callable[[Plan], list[Place]]
 class Speaker:
     """Draws each post for every place where it has to be said."""
 
-    def __init__(
-        self, surfaces: Mapping[str, Surface], places: Places, escalation: Place | None, name: card.Name
-    ) -> None:
+    def __init__(self, surfaces: Mapping[str, Surface], places: Places, escalation: Place | None, name: Name) -> None:
         self.surfaces = surfaces
         self.places = places
         self.escalation = escalation  # None: pages go where the run is
@@ -42,7 +41,7 @@ class Speaker:
         surface = self.surfaces.get(place.surface)
         if surface is None:
             return []
-        body = surface.draw(_marked(state, card.thread_message(state, post, self.name)))
+        body = surface.draw(_marked(state, thread_message(state, post, self.name)))
         escalation = post.escalation.number if post.kind == "page" and post.escalation else 0
         return [Said(f"{key}:thread", "thread", place, body, escalation)]
 
@@ -67,7 +66,7 @@ class Speaker:
         surface = self.surfaces.get(place.surface)
         if surface is None or post.escalation is None:
             return []
-        page = card.page_message(state, post.escalation, in_thread=False, name=self.name, link=link)
+        page = page_message(state, post.escalation, in_thread=False, name=self.name, link=link)
         body = surface.draw(_marked(state, page))
         if post.kind == "page":
             return [Said(f"{key}:page", "page", place, body, post.escalation.number)]

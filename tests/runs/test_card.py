@@ -12,8 +12,11 @@ from bot.messages import Buttons, Dialog, Message, plain_text
 from bot.runs.decide import allowed
 from bot.runs.model import Plan, RunState
 from bot.surfaces import card
+from bot.surfaces.buttons import LABELS
 from bot.surfaces.github import markdown
 from bot.surfaces.slack import blocks
+from bot.surfaces.step_text import plain_step
+from bot.surfaces.thread import page_message, thread_message
 from bot.words import duration
 from tests.runs.plans import CHANGE, DESTRUCTIVE, MANUAL, NOON, READ, Played, row, run
 from tests.runs.wander import Move, journeys, plans, reached
@@ -57,9 +60,9 @@ def test_every_state_can_be_shown_on_both_surfaces(plan: Plan, moves: list[Move]
     message = card.card(state, now, name)
     is_drawn(message)
     for post in played.posts[-6:]:
-        is_drawn(card.thread_message(state, post, name))
+        is_drawn(thread_message(state, post, name))
     for page in state.escalations:
-        is_drawn(card.page_message(state, page, in_thread=False, name=name, link="https://example.org/run"))
+        is_drawn(page_message(state, page, in_thread=False, name=name, link="https://example.org/run"))
     _says_what_matters(state, message, plain_text(message.blocks))
     assert card.card(state, now, name) == message  # drawn again it is the same
 
@@ -68,7 +71,7 @@ def _says_what_matters(state: RunState, message: Message, text: str) -> None:
     step = state.steps[state.current]
     number, total = state.current + 1, len(state.steps)
     for each in state.plan.runbook.steps:
-        assert card.plain_step(each) in text
+        assert plain_step(each) in text
     if state.closed:
         assert {"done": "Done", "failed": "Failed at step", "cancelled": "Cancelled at step"}[state.status] in text
         assert message.colour in ("good", "warning", "bad")
@@ -80,7 +83,7 @@ def _says_what_matters(state: RunState, message: Message, text: str) -> None:
     if state.page:
         assert "Paged scotlaclair" in text
         assert "Acknowledge" in buttons(message)
-    labels = [card.LABELS[verb] for verb in allowed(state)]
+    labels = [LABELS[verb] for verb in allowed(state)]
     assert buttons(message) == labels[: len(buttons(message))]
     assert bool(labels) == bool(buttons(message))
     if step.status == "approval" and not state.closed:
@@ -168,7 +171,7 @@ def test_a_card_that_waits_for_a_second_person() -> None:
 
 def test_the_thread_says_exactly_what_is_to_be_approved() -> None:
     played = waiting_for_approval()
-    text = shown(card.thread_message(played.state, played.posts[-1], name))
+    text = shown(thread_message(played.state, played.posts[-1], name))
     assert "Step 3 needs approval: Remove it" in text
     assert "Will do exactly this: remove worker-3 from payments" in text
     assert "Somebody other than the one who asked has to approve: bob" in text
@@ -178,7 +181,7 @@ def test_a_page_has_all_that_the_next_person_needs() -> None:
     played = waiting_for_approval().at(5)
     page = played.state.page
     assert page is not None
-    message = card.page_message(played.state, page, in_thread=False, name=name, link="https://example.org/run")
+    message = page_message(played.state, page, in_thread=False, name=name, link="https://example.org/run")
     text = shown(message)
     assert text.startswith("@scotlaclair P1-002 Child task crash loop: worker-3 needs you.")
     assert "Step 3 has used up its 5 min: nobody has approved it." in text
@@ -212,7 +215,7 @@ def test_a_cancelled_card_says_who_and_why() -> None:
     )
     message = reads(played, 1, "Cancelled at step 1 of 4 after", "✗  1. Read the state — failed", "ended by alice")
     assert message.colour == "bad"
-    thread = [shown(card.thread_message(played.state, post, name)) for post in played.posts]
+    thread = [shown(thread_message(played.state, post, name)) for post in played.posts]
     assert thread[0] == "alice asked to cancel (wrong child); the step that is at work is being stopped."
     assert "Stopped half way" in thread[1]
     assert thread[2].startswith("Run cancelled by alice after")
@@ -220,5 +223,5 @@ def test_a_cancelled_card_says_who_and_why() -> None:
 
 def test_a_run_that_ended_says_why() -> None:
     played = run(row("Call them", MANUAL)).press("fail", "U0BOB", reason="nobody answers")
-    text = shown(card.thread_message(played.state, played.posts[-1], name))
+    text = shown(thread_message(played.state, played.posts[-1], name))
     assert text == "Run ended as failed by bob after less than 1 s: 0 steps done. Reason: nobody answers"
