@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,13 +31,12 @@ from bot.runbooks import expectations
 from bot.runbooks.binding import fill
 from bot.runbooks.model import Runbook, Step
 from bot.runs import values
+from bot.runs.journal import Journal
 from bot.runs.model import Finished, Plan, Prepared, Progress, RunState, Work
+from bot.runs.storable import clean, clean_fact, clean_result
 from bot.store import Store
-from bot.surfaces.printable import printable
 
 log = structlog.get_logger("opsbot.runs")
-
-EVIDENCE_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,8 @@ class Performer:
         products: Mapping[str, Connected],
         simulations: Simulations | None = None,
     ) -> None:
-        self.store = store
         self.clock = clock
+        self.journal = Journal(store, clock)
         self.products = products
         self.simulations = simulations
         self.progress: dict[str, Progress] = {}  # by run: what its step waits for, for the card
@@ -114,9 +111,9 @@ class Performer:
         connected, new = await self.simulations.connected(plan)
         if new:
             operation = f"{plan.run_id}:simulation"
-            if await self._journal(operation) is not None:
+            if await self.journal.known(operation) is not None:
                 self._started_again.add(plan.run_id)
-            await self._begin(operation, asyncio.Event())
+            await self.journal.begin(operation, asyncio.Event())
         return connected
 
     # -- before anything is changed
@@ -126,7 +123,7 @@ class Performer:
         plan, row = state.plan, state.plan.runbook.steps[work.step]
         try:
             if asked := _missing(plan, row):
-                return Prepared(at=self.clock.now(), work=work, problem=_clean(asked), missing=True)
+                return Prepared(at=self.clock.now(), work=work, problem=clean(asked), missing=True)
             verdict = await self._condition(state, row, work, abort or asyncio.Event())
             if verdict and verdict.outcome != "met":
                 unknown = verdict.outcome != "not met"
@@ -135,18 +132,18 @@ class Performer:
                     at=self.clock.now(),
                     work=work,
                     condition="cannot tell" if unknown else "does not hold",
-                    observed=_clean(f"{row.condition}: {seen}"),
+                    observed=clean(f"{row.condition}: {seen}"),
                     **(await self._previewed(state, row, work) if unknown else {}),
                 )
             return Prepared(
                 at=self.clock.now(),
                 work=work,
                 condition="holds" if verdict else "none",
-                observed=_clean(verdict.observed) if verdict else "",
+                observed=clean(verdict.observed) if verdict else "",
                 **await self._previewed(state, row, work),
             )
         except UserError as error:
-            return Prepared(at=self.clock.now(), work=work, problem=_clean(error.message))
+            return Prepared(at=self.clock.now(), work=work, problem=clean(error.message))
         except Exception as error:
             return Prepared(at=self.clock.now(), work=work, problem=_unexpected(error, plan, row))
         finally:
@@ -178,7 +175,7 @@ class Performer:
         if action.preview is None:
             return Preview(summary=action.help)
         made = await action.preview(connected.handler, context)
-        return Preview(summary=_clean(made.summary), detail=_clean(made.detail), language=made.language)
+        return Preview(summary=clean(made.summary), detail=clean(made.detail), language=made.language)
 
     async def dry_run(self, plan: Plan, row: Step) -> Preview | None:
         """The preview of one step of a run that will not take place."""
@@ -243,14 +240,14 @@ class Performer:
         if action.danger is Danger.DESTRUCTIVE:
             now_shown = await self.preview(plan, row, context)
             approved = state.steps[work.step].digest
-            if now_shown and digest(now_shown) != approved and await self._journal(context.operation_id) is None:
+            if now_shown and digest(now_shown) != approved and await self.journal.known(context.operation_id) is None:
                 changed = ActionResult(
                     status="refused", summary="The plan changed after it was approved. Approve the new one."
                 )
                 return self._finished(work, changed).model_copy(
                     update={"status": "changed", "preview": now_shown, "digest": digest(now_shown)}
                 )
-        result, ended = await self._once(connected.handler, action, context)
+        result, ended = await self.journal.once(connected.handler, action, context)
         verdict = None
         if result.status == "done" and row.expectation:
             tree = expectations.parse(row.expectation, connected.product.phrases)
@@ -269,83 +266,7 @@ class Performer:
         unseen = of_this_step - {fact.name for fact in found}
         if unseen and result.status == "done":
             found += values.kept(await self._read(plan, connected, unseen), unseen)
-        return tuple(_clean_fact(fact) for fact in found)
-
-    async def _once(self, handler: Handler, action: Action, context: ActionContext) -> tuple[ActionResult, datetime]:
-        """Perform the action at most once, across crashes; its result and when it ended.
-
-        The journal knows whether this attempt was begun and how it ended. An attempt that was begun by a process that
-        died is not repeated: it is looked up in the product, or left to a person.
-        """
-        known = await self._journal(context.operation_id)
-        if known and known.result:
-            saved = json.loads(known.result)
-            return ActionResult.model_validate(saved["result"]), datetime.fromisoformat(saved["at"])
-        if known is None:
-            await self._begin(context.operation_id, context.abort)
-            result = await _performed(action, handler, context)
-        else:
-            log.warning("an action was interrupted", operation=context.operation_id, action=action.name)
-            found = await self._interrupted(handler, action, context)
-            result = found or await _performed(action, handler, context)
-        result = _cleaned(result)
-        ended = self.clock.now()
-        await self._end(context.operation_id, result, ended)
-        return result, ended
-
-    async def _interrupted(self, handler: Handler, action: Action, context: ActionContext) -> ActionResult | None:
-        """What became of an action whose process died; None when it certainly did not happen, so that it may run."""
-        if action.danger is Danger.READ:
-            return None
-        if action.check is None:
-            return ActionResult(
-                status="uncertain",
-                summary=f"The bot was stopped in the middle of {action.name} and cannot tell whether it happened.",
-            )
-        try:
-            return await action.check(handler, context)
-        except UserError as error:
-            why = error.message
-        except Exception as error:
-            log.exception("an interrupted action cannot be looked up", run=context.run_id, action=action.name)
-            why = f"unexpected {type(error).__name__}: {error}"
-        return ActionResult(
-            status="uncertain",
-            summary=f"The bot was stopped in the middle of {action.name} and cannot look it up: {why}",
-        )
-
-    async def _journal(self, operation: str) -> sa.Row[Any] | None:
-        rows = await self.store.rows(sa.select(tables.journal).where(tables.journal.c.operation == operation))
-        return rows[0] if rows else None
-
-    async def _begin(self, operation: str, abort: asyncio.Event) -> None:
-        """Store the intent. Without it nothing is done, so a full disk makes the step wait, not fail."""
-        pause = 0.5
-        while True:
-            try:
-                async with self.store.write() as connection:
-                    await connection.execute(
-                        self.store.insert_new(tables.journal).values(
-                            operation=operation, begun_at=self.clock.now(), begun=1
-                        )
-                    )
-                return
-            except sa.exc.SQLAlchemyError as error:
-                if abort.is_set():
-                    raise
-                log.error("an action has to wait", operation=operation, reason=tables.reason(error))
-            await first_of(asyncio.sleep(pause), abort.wait())
-            pause = min(10.0, pause * 2)
-
-    async def _end(self, operation: str, result: ActionResult, at: datetime) -> None:
-        saved = tables.dumps({"result": result.model_dump(mode="json"), "at": at.isoformat()})
-        try:
-            async with self.store.write() as connection:
-                await connection.execute(
-                    tables.journal.update().where(tables.journal.c.operation == operation).values(result=saved)
-                )
-        except sa.exc.SQLAlchemyError as error:  # it happened all the same, and the engine records that too
-            log.error("the end of an action cannot be stored", operation=operation, reason=tables.reason(error))
+        return tuple(clean_fact(fact) for fact in found)
 
     async def _until_decided(
         self,
@@ -371,9 +292,9 @@ class Performer:
             first = False
             self.progress[state.plan.run_id] = Progress(
                 work=work,
-                waiting_for=_clean(str(tree)),
+                waiting_for=clean(str(tree)),
                 until=step.until,
-                observed=_clean(step.verdict_so_far.observed),
+                observed=clean(step.verdict_so_far.observed),
             )
             await first_of(self.clock.sleep((step.next_look_at - self.clock.now()).total_seconds()), abort.wait())
 
@@ -424,20 +345,20 @@ class Performer:
         result: ActionResult,
         verdict: expectations.Verdict | None = None,
     ) -> Finished:
-        result = _cleaned(result)
+        result = clean_result(result)
         summary = result.summary
         if verdict and verdict.outcome in ("not met", "cannot tell"):
-            summary = _clean(_sentences(summary, *_told_apart(verdict)))
+            summary = clean(_sentences(summary, *_told_apart(verdict)))
         return Finished(
             at=self.clock.now(),
             work=work,
             status=result.status,
             summary=summary,
             outcome=None if verdict is None or verdict.outcome == "nothing expected" else verdict.outcome,
-            observed=_clean(verdict.observed) if verdict else "",
+            observed=clean(verdict.observed) if verdict else "",
             evidence=result.evidence,
             language=result.language,
-            sources=tuple(_clean_fact(fact) for fact in (verdict.sources if verdict else ())),
+            sources=tuple(clean_fact(fact) for fact in (verdict.sources if verdict else ())),
         )
 
 
@@ -445,20 +366,6 @@ def _missing(plan: Plan, row: Step) -> str:
     """What has to be asked of a person before the step can be done or compared."""
     names = values.missing(row, values.of_start(plan.inputs, plan.target))
     return values.question(names, row.number, plan.run_id) if names else ""
-
-
-async def _performed(action: Action, handler: Handler, context: ActionContext) -> ActionResult:
-    """The action's result; what it refuses by raising ``UserError`` is a result too."""
-    try:
-        return await action.perform(handler, context)
-    except UserError as error:
-        return ActionResult(status="refused", summary=error.message)
-    except Exception as error:
-        log.exception("an action failed unexpectedly", run=context.run_id, action=action.name)
-        return ActionResult(
-            status="failed" if action.danger is Danger.READ else "uncertain",
-            summary=f"Unexpected {type(error).__name__} in {action.name}: {error}. The log has it.",
-        )
 
 
 def _told_apart(verdict: expectations.Verdict) -> list[str]:
@@ -484,7 +391,7 @@ def _unexpected(error: Exception, plan: Plan, row: Step) -> str:
     if isinstance(error, sa.exc.SQLAlchemyError):
         return f"Nothing was done, because the bot's database cannot be used: {tables.reason(error)}"
     log.exception("a step failed unexpectedly", run=plan.run_id, step=row.number)
-    return f"Unexpected {type(error).__name__}: {_clean(str(error))[:300]}. The log has it under {plan.run_id}."
+    return f"Unexpected {type(error).__name__}: {clean(str(error))[:300]}. The log has it under {plan.run_id}."
 
 
 def _unavailable(names: Iterable[str], why: str) -> list[Observation]:
@@ -498,38 +405,3 @@ def _number(text: str) -> str | int | float:
         except ValueError:
             continue
     return text
-
-
-def _clean(text: str) -> str:
-    """Storable and printable: no half surrogates, no control characters."""
-    return printable(text)[:EVIDENCE_LIMIT]
-
-
-def _cleaned(result: ActionResult) -> ActionResult:
-    return result.model_copy(
-        update={
-            "summary": _clean(result.summary),
-            "evidence": _clean(result.evidence),
-            "observations": tuple(_clean_fact(fact) for fact in result.observations),
-        }
-    )
-
-
-def _clean_fact(fact: Observation) -> Observation:
-    return fact.model_copy(update={"value": _clean_value(fact.value), "source": _clean(fact.source)})
-
-
-def _clean_value(value: Any) -> Any:
-    match value:
-        case str():
-            return _clean(value)
-        case dict():
-            return {_clean(str(key)): _clean_value(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_clean_value(inner) for inner in value]
-        case bool() | int() | None:
-            return value
-        case float() if math.isfinite(value):
-            return value
-        case _:  # what JSON does not have
-            return _clean(str(value))
