@@ -32,7 +32,6 @@ from bot.messages import (
     Text,
     line,
     message,
-    plain_line,
 )
 
 _SECTIONS = re.compile(r"^\s*(Parameters\n\s*-+|Args:|Arguments:|:param |Returns|Raises)", re.MULTILINE)
@@ -196,11 +195,6 @@ def danger_words(danger: Danger) -> str:
 def level_words(level: Level) -> str:
     """Who may use a command of that level."""
     return {"viewer": "viewers, operators and admins", "operator": "operators and admins", "admin": "admins"}[level]
-
-
-def plain_argument(argument: Argument) -> str:
-    """The argument's line as plain text."""
-    return plain_line(argument_line(argument))
 
 
 def _short(root: str, command: Command) -> str:

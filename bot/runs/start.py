@@ -16,9 +16,9 @@ from bot.clock import Clock
 from bot.commands.registry import StartRun
 from bot.errors import UserError
 from bot.handler import Danger
-from bot.incoming import Actor, Incoming, Place
+from bot.incoming import Incoming, Place
 from bot.runs.decide import new_run, next_due
-from bot.runs.model import Plan, RunState
+from bot.runs.model import Plan
 from bot.runs.perform import Connected
 from bot.runs.values import fill_at_start, fill_text, of_start
 from bot.settings import Settings
@@ -142,11 +142,6 @@ class RunStarter:
         return places
 
 
-def is_same_person(access: Access, plan: Plan, actor: Actor) -> bool:
-    """Whether ``actor`` is the one who asked for the run, perhaps on the other surface."""
-    return access.same_person(plan.actor, actor)
-
-
 def _is_used(name: str, request: StartRun) -> bool:
     """Whether an action or a text of the runbook needs the input; facts may take its place in expectations."""
     mark = "{" + name + "}"
@@ -159,7 +154,3 @@ def _is_used(name: str, request: StartRun) -> bool:
 def _danger(connected: Connected | None, name: str | None) -> Danger | None:
     action = connected.action(name) if connected and name else None
     return action.danger if action else None
-
-
-def state_of(row: sa.Row[tuple[str]]) -> RunState:
-    return RunState.model_validate_json(row.state)

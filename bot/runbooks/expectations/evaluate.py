@@ -72,10 +72,6 @@ class Verdict:
         """One short line for people: ``children.failed = 2 (derived); threshold = 3 (input)``."""
         return "; ".join(self.seen)
 
-    @property
-    def nothing_expected(self) -> bool:
-        return self.outcome == "nothing expected"
-
 
 NOTHING_EXPECTED = Verdict("nothing expected")
 
