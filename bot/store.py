@@ -7,24 +7,33 @@ actions were begun. Everything that belongs together is written in one transacti
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.errors import SettingsError
+from bot.redaction import redacted_json
 
-SCHEMA_VERSION = 1
+log = structlog.get_logger("opsbot")
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 2
+"""A change of a table needs a step in ``bot/migrations.py``, which says how; a new table needs none."""
 
 metadata = sa.MetaData()
 
@@ -42,6 +51,16 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return datetime.fromisoformat(value) if value else None
 
 
+class Told(sa.types.TypeDecorator[str]):
+    """Text or JSON that somebody wrote. A known secret that got past the gates before does not get into the file."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return redacted_json(value) if value else value
+
+
 schema = sa.Table("opsbot_schema", metadata, sa.Column("version", sa.Integer, primary_key=True))
 
 inbox = sa.Table(
@@ -49,10 +68,10 @@ inbox = sa.Table(
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("key", sa.String(300), nullable=False, unique=True),
-    sa.Column("incoming", sa.Text, nullable=False),
+    sa.Column("incoming", Told, nullable=False),
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("handled", sa.Boolean, nullable=False, default=False, index=True),
-    sa.Column("outcome", sa.Text, nullable=False, default=""),
+    sa.Column("outcome", Told, nullable=False, default=""),
 )
 
 runs = sa.Table(
@@ -64,9 +83,30 @@ runs = sa.Table(
     sa.Column("open", sa.Boolean, nullable=False, index=True),  # the engine still has something to do for it
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("next_due", Instant, index=True),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", Told, nullable=False),
     sa.Column("started_at", Instant, nullable=False),
-    sa.Column("continuation", sa.Integer, nullable=False, default=0),  # which workflow of the engine works for it
+    sa.Column("continuation", sa.Integer, nullable=False, default=0),  # how often it was taken up without getting on
+)
+
+events = sa.Table(  # a run's mailbox: what people pressed, until the run has taken it in
+    "opsbot_events",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.String(400), nullable=False, unique=True),
+    sa.Column("run_id", sa.String(26), nullable=False, index=True),
+    sa.Column("event", Told, nullable=False),
+    sa.Column("stored_at", Instant, nullable=False),
+    sa.Column("read", sa.Boolean, nullable=False, default=False, index=True),
+)
+
+repository_events = sa.Table(  # what happened on GitHub without anybody asking the bot
+    "opsbot_repository_events",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.String(300), nullable=False, unique=True),  # of the delivery
+    sa.Column("event", Told, nullable=False),
+    sa.Column("at", Instant, nullable=False, index=True),
+    sqlite_autoincrement=True,  # a number is never given again: readers remember how far they have come
 )
 
 locks = sa.Table(
@@ -75,7 +115,7 @@ locks = sa.Table(
     sa.Column("target", sa.String(300), primary_key=True),
     sa.Column("run_id", sa.String(26), nullable=False),
     sa.Column("owner", sa.String(200), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reason", Told, nullable=False),
     sa.Column("since", Instant, nullable=False),
 )
 
@@ -92,7 +132,7 @@ cards = sa.Table(
     sa.Column("drawn_at", Instant),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("next_try_at", Instant),
-    sa.Column("problem", sa.Text, nullable=False, default=""),
+    sa.Column("problem", Told, nullable=False, default=""),
 )
 
 outbox = sa.Table(
@@ -106,14 +146,14 @@ outbox = sa.Table(
     sa.Column("thread", sa.String(200), nullable=False, default=""),
     sa.Column("run_id", sa.String(26), nullable=False, default="", index=True),
     sa.Column("escalation", sa.Integer, nullable=False, default=0),
-    sa.Column("body", sa.Text, nullable=False),  # drawn for its surface
-    sa.Column("address", sa.Text, nullable=False, default="{}"),  # of a private answer
+    sa.Column("body", Told, nullable=False),  # drawn for its surface
+    sa.Column("address", Told, nullable=False, default="{}"),  # of a private answer
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("status", sa.String(10), nullable=False, default="waiting", index=True),  # waiting, sent, given up
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("next_try_at", Instant),
     sa.Column("remote_id", sa.String(200), nullable=False, default=""),
-    sa.Column("problem", sa.Text, nullable=False, default=""),
+    sa.Column("problem", Told, nullable=False, default=""),
 )
 
 journal = sa.Table(
@@ -122,7 +162,7 @@ journal = sa.Table(
     sa.Column("operation", sa.String(100), primary_key=True),
     sa.Column("begun_at", Instant, nullable=False),
     sa.Column("begun", sa.Integer, nullable=False),  # how often
-    sa.Column("result", sa.Text),
+    sa.Column("result", Told),
 )
 
 cursors = sa.Table(
@@ -133,6 +173,33 @@ cursors = sa.Table(
 )
 
 
+escalations = sa.Table(  # what the watchdog judges by; the runs have the rest
+    "opsbot_escalations",
+    metadata,
+    sa.Column("run_id", sa.String(26), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("title", Told, nullable=False),
+    sa.Column("severity", sa.String(10), nullable=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("pages", sa.Integer, nullable=False),
+    sa.Column("paged_at", Instant),
+    sa.Column("next_page_at", Instant),
+    sa.Column("acknowledged_at", Instant, index=True),
+    sa.Column("acknowledged_by", sa.String(200), nullable=False, default=""),
+)
+
+clauses = sa.Table(  # clauses of runbooks that have come true: something is to be fetched or filed
+    "opsbot_clauses",
+    metadata,
+    sa.Column("run_id", sa.String(26), primary_key=True),
+    sa.Column("clause", sa.Integer, primary_key=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False, default=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_try_at", Instant),
+    sa.Column("problem", Told, nullable=False, default=""),
+)
+
 verifications = sa.Table(
     "opsbot_verifications",
     metadata,
@@ -140,8 +207,239 @@ verifications = sa.Table(
     sa.Column("digest", sa.String(16), nullable=False),  # of what the document said
     sa.Column("verified_at", Instant, nullable=False),
     sa.Column("drifts", sa.Integer, nullable=False),
-    sa.Column("findings", sa.Text, nullable=False),
+    sa.Column("findings", Told, nullable=False),
 )
+
+reports = sa.Table(
+    "opsbot_reports",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("last_tick", Instant, nullable=False),  # the latest that was dealt with
+    sa.Column("memory", sa.Text, nullable=False),  # what it has told
+)
+
+report_ticks = sa.Table(
+    "opsbot_report_ticks",
+    metadata,
+    sa.Column("key", sa.String(200), primary_key=True),  # the report and the instant for which it was scheduled
+    sa.Column("done_at", Instant, nullable=False, index=True),
+)
+
+standings = sa.Table(
+    "opsbot_standings",
+    metadata,
+    sa.Column("product", sa.String(40), primary_key=True),
+    sa.Column("key", sa.String(300), primary_key=True),  # metric:subject
+    sa.Column("level", sa.String(10), nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("shown", sa.Text, nullable=False),
+)
+
+levels = sa.Table(  # every change of a level, so that it can be said since when and how often
+    "opsbot_levels",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("product", sa.String(40), nullable=False),
+    sa.Column("metric", sa.String(60), nullable=False),
+    sa.Column("subject", sa.String(200), nullable=False),
+    sa.Column("level", sa.String(10)),  # NULL: its subject is gone
+    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False, index=True),
+)
+
+level_counts = sa.Table(  # how many subjects had which level, for the trend
+    "opsbot_level_counts",
+    metadata,
+    sa.Column("product", sa.String(40), primary_key=True),
+    sa.Column("at", Instant, primary_key=True),
+    sa.Column("critical", sa.Integer, nullable=False),
+    sa.Column("warning", sa.Integer, nullable=False),
+    sa.Column("ok", sa.Integer, nullable=False),
+)
+
+silences = sa.Table(
+    "opsbot_silences",
+    metadata,
+    sa.Column("key", sa.String(300), primary_key=True),  # of the command
+    sa.Column("product", sa.String(40), nullable=False),
+    sa.Column("metric", sa.String(60), nullable=False),
+    sa.Column("subject", sa.String(200), nullable=False),
+    sa.Column("until", Instant, nullable=False, index=True),
+    sa.Column("by", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("since", Instant, nullable=False),
+)
+
+marks = sa.Table(  # up to where a notifier has read each log
+    "opsbot_marks",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("source", sa.String(200), primary_key=True),
+    sa.Column("mark", sa.Text, nullable=False),
+)
+
+alarms = sa.Table(  # a critical crossing pages once, however many reports tell it
+    "opsbot_alarms",
+    metadata,
+    sa.Column("product", sa.String(40), primary_key=True),
+    sa.Column("key", sa.String(300), primary_key=True),  # metric:subject
+    sa.Column("run_id", sa.String(26), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+
+
+audit = sa.Table(
+    "opsbot_audit",  # rows are added by ``bot/audit.py`` alone; the triggers below refuse everything else
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String(340), nullable=False, unique=True),  # what it tells of, so that it is told once
+    sa.Column("at", Instant, nullable=False, index=True),
+    sa.Column("kind", sa.String(60), nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False, index=True),
+    sa.Column("run_id", sa.String(26), nullable=False, index=True),
+    sa.Column("body", sa.Text, nullable=False),  # canonical JSON, all of the above included
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+
+audit_head = sa.Table(
+    "opsbot_audit_head",  # one row; whoever adds to the chain locks it first
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("pruned", sa.Integer, nullable=False),  # entries up to this number may be deleted, and no others
+)
+
+durations = sa.Table(
+    "opsbot_durations",  # how long steps took; outlives the runs
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("step", sa.String(300), nullable=False, index=True),
+    sa.Column("run_id", sa.String(26), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.UniqueConstraint("step", "run_id"),
+)
+
+
+def _guard(statement: str, dialect: str, table: sa.Table) -> None:
+    made = sa.DDL(statement)  # type: ignore[no-untyped-call]  # SQLAlchemy has no types for it
+    sa.event.listen(table, "after_create", made.execute_if(dialect=dialect))
+
+
+_guard(
+    "CREATE TRIGGER opsbot_audit_no_update BEFORE UPDATE ON opsbot_audit "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+    "sqlite",
+    audit,
+)
+_guard(
+    "CREATE TRIGGER opsbot_audit_no_delete BEFORE DELETE ON opsbot_audit "
+    "WHEN OLD.number > coalesce((SELECT pruned FROM opsbot_audit_head), 0) "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+    "sqlite",
+    audit,
+)
+_guard(
+    "CREATE OR REPLACE FUNCTION opsbot_audit_guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "IF TG_OP = 'DELETE' THEN IF OLD.number <= coalesce((SELECT pruned FROM opsbot_audit_head), 0) THEN "
+    "RETURN OLD; END IF; END IF; RAISE EXCEPTION 'the audit log is append-only'; END $$",
+    "postgresql",
+    audit,
+)
+_guard(
+    "CREATE TRIGGER opsbot_audit_rows BEFORE UPDATE OR DELETE ON opsbot_audit "
+    "FOR EACH ROW EXECUTE FUNCTION opsbot_audit_guard()",
+    "postgresql",
+    audit,
+)
+_guard(
+    "CREATE TRIGGER opsbot_audit_truncate BEFORE TRUNCATE ON opsbot_audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION opsbot_audit_guard()",
+    "postgresql",
+    audit,
+)
+
+
+queue = sa.Table(
+    "opsbot_queue",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("target", sa.String(300), nullable=False, index=True),  # as in locks
+    sa.Column("turn", sa.Integer, nullable=False),  # 0: takes the target over, so comes before 1: queued
+    sa.Column("key", sa.String(300), nullable=False, unique=True),  # of the incoming that asked for it
+    sa.Column("command", Told, nullable=False),  # to be dealt with anew when its turn comes
+    sa.Column("incoming", Told, nullable=False),
+    sa.Column("owner", sa.String(200), nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("cancels", sa.String(26), nullable=False, default=""),  # the run that has to go first
+    sa.Column("tries", sa.Integer, nullable=False, default=0),
+    sa.Column("starting", sa.Boolean, nullable=False, default=False),  # its command is in the inbox
+)
+
+watchers = sa.Table(
+    "opsbot_watchers",
+    metadata,
+    sa.Column("key", sa.String(300), primary_key=True),
+    sa.Column("run_id", sa.String(26), nullable=False, index=True),
+    sa.Column("incoming", Told, nullable=False),  # who wants to be told, and where
+)
+
+reactions = sa.Table(  # to comments on GitHub
+    "opsbot_reactions",
+    metadata,
+    sa.Column("comment", sa.String(300), primary_key=True),  # the front of the inbox keys of its commands
+    sa.Column("surface", sa.String(20), nullable=False),
+    sa.Column("channel", sa.String(200), nullable=False),
+    sa.Column("thread", sa.String(200), nullable=False, default=""),
+    sa.Column("comment_id", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("shown", sa.String(10), nullable=False, default=""),
+    sa.Column("reaction", sa.String(40), nullable=False, default=""),  # its id on the surface
+    sa.Column("settled", sa.Boolean, nullable=False, default=False, index=True),
+    sa.Column("next_try_at", Instant),
+)
+
+freeze = sa.Table(
+    "opsbot_freeze",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # there is one row, for ever
+    sa.Column("actor", sa.String(200), nullable=False, default=""),
+    sa.Column("reason", Told, nullable=False, default=""),
+    sa.Column("since", Instant),  # None: not frozen
+)
+
+homes = sa.Table(  # whose home tab is kept up to date
+    "opsbot_homes",
+    metadata,
+    sa.Column("user", sa.String(40), primary_key=True),
+    sa.Column("channel", sa.String(40), nullable=False),  # their conversation with the bot
+    sa.Column("opened_at", Instant, nullable=False),
+)
+
+retries = sa.Table(
+    "opsbot_retries",
+    metadata,
+    sa.Column("run_id", sa.String(26), primary_key=True),
+    sa.Column("ancestor", sa.String(26), nullable=False, index=True),
+)
+
+
+def _migrated(connection: sa.Connection) -> int:
+    """Have the tables of this version; the version that was found. Those of a newer one are left alone."""
+    if not sa.inspect(connection).has_table(schema.name):
+        metadata.create_all(connection)
+        connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+    found = int(connection.execute(sa.select(schema.c.version)).scalar_one())
+    if found <= SCHEMA_VERSION:
+        metadata.create_all(connection)
+    if found < SCHEMA_VERSION:
+        from bot.migrations import migrate  # its library takes a moment to load, and is seldom needed
+
+        migrate(connection, found, SCHEMA_VERSION)
+        connection.execute(schema.update().values(version=SCHEMA_VERSION))
+    return found
 
 
 class Store:
@@ -156,10 +454,13 @@ class Store:
             self.path = Path(self.url.database).absolute()
             _private_file(self.path)
             self.engine = _sqlite_engine(self.path)
+            self._inline: _InThread | None = _InThread(self.path)
         else:
             self.engine = create_async_engine(
                 self.url.set(drivername="postgresql+psycopg"), pool_size=5, pool_pre_ping=True
             )
+            self._inline = None
+        self._writing = asyncio.Lock()  # SQLite has one writer; who waits for it in the file sleeps too long
 
     @property
     def engine_url(self) -> str:
@@ -169,20 +470,22 @@ class Store:
         return self.url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
     async def open(self) -> None:
-        """Make the tables that are missing. Raises ``SettingsError`` when the database cannot be used."""
+        """Make the tables that are missing, and bring older ones forward. All of it or nothing.
+
+        Raises ``SettingsError`` when the database cannot be used, or was made by a newer opsbot.
+        """
         try:
             async with self.write() as connection:
-                await connection.run_sync(metadata.create_all)
-                found = (await connection.execute(sa.select(schema.c.version))).scalar()
-                if found is None:
-                    await connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+                found = await connection.run_sync(_migrated)
         except sa.exc.SQLAlchemyError as error:
             raise SettingsError(f"database.url: {self.where} cannot be used: {reason(error)}") from error
-        if found not in (None, SCHEMA_VERSION):
+        if found > SCHEMA_VERSION:
             raise SettingsError(
-                f"database.url: {self.where} was made by another version of opsbot (schema {found}, "
-                f"this one knows {SCHEMA_VERSION}). Use the opsbot that made it, or another file"
+                f"database.url: {self.where} was made by a newer opsbot (schema {found}, this one knows "
+                f"{SCHEMA_VERSION}). Use that opsbot, or a copy of the database from before it. Nothing was changed"
             )
+        if found < SCHEMA_VERSION:
+            log.info("the database was brought forward", before=found, now=SCHEMA_VERSION)
 
     @property
     def where(self) -> str:
@@ -190,8 +493,21 @@ class Store:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with self.engine.begin() as connection:
-            yield connection
+        async with AsyncExitStack() as stack:
+            if self.path:
+                await stack.enter_async_context(self._writing)
+            yield await stack.enter_async_context(self.engine.begin())
+
+    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """``write`` for what is done often: on SQLite all of it is one visit to a thread, instead of four a statement.
+
+        ``work`` may await its connection and nothing else.
+        """
+        if self._inline is None:
+            async with self.engine.begin() as connection:
+                return await work(connection)
+        async with self._writing:
+            return await self._inline.write(work)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -199,9 +515,10 @@ class Store:
             yield await plain.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        if self._inline:
+            return await self._inline.rows(query)
         async with self.read() as connection:
-            result = await connection.execute(query)
-            rows: Sequence[sa.Row[Any]] = result.all()
+            rows: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
             return rows
 
     def insert_new(self, table: sa.Table) -> Any:
@@ -224,6 +541,8 @@ class Store:
 
     async def close(self) -> None:
         await self.engine.dispose()
+        if self._inline:
+            self._inline.close()
 
 
 def reason(error: BaseException) -> str:
@@ -245,8 +564,12 @@ def _private_file(path: Path) -> None:
 
 def _sqlite_engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(sa.URL.create("sqlite+aiosqlite", database=str(path)), connect_args={"timeout": 30})
+    _prepared(engine.sync_engine)
+    return engine
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
+
+def _prepared(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
         cursor = connection.cursor()
@@ -255,14 +578,78 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
         cursor.execute("PRAGMA busy_timeout = 30000")
         cursor.close()
 
-    @sa.event.listens_for(engine.sync_engine, "begin")
+    @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             return  # a reader takes no lock, and reads on when nothing can be written
         # A transaction that starts as a reader and then writes can fail at once with "database is locked".
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return engine
+
+class _InThread:
+    """Whole transactions on an SQLite file, each in one visit to a thread.
+
+    aiosqlite visits its thread for every cursor, statement, fetch and close, a tenth of a millisecond each. Here the
+    coroutine itself is taken to the thread: its connection answers at once, so that it never has to be suspended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": 30, "check_same_thread": False}
+        )
+        _prepared(self._engine)
+        self._open_threads()
+
+    def _open_threads(self) -> None:
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="opsbot writer")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="opsbot reader")
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        def whole() -> T:
+            with self._engine.begin() as connection:
+                return _at_once(work(cast(AsyncConnection, _Connection(connection))))
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, whole)
+
+    async def rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        def whole() -> Sequence[sa.Row[Any]]:
+            with self._engine.connect() as plain:
+                return plain.execution_options(isolation_level="AUTOCOMMIT").execute(query).all()
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, whole)
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
+        self._open_threads()  # they are made when they are used again
+
+
+class _Connection:
+    """What transactions use of an ``AsyncConnection``, answered without waiting."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, *arguments: Any, **options: Any) -> Any:
+        return self._connection.execute(*arguments, **options)
+
+    async def scalar(self, *arguments: Any, **options: Any) -> Any:
+        return self._connection.scalar(*arguments, **options)
+
+    async def exec_driver_sql(self, *arguments: Any, **options: Any) -> Any:
+        return self._connection.exec_driver_sql(*arguments, **options)
+
+
+def _at_once(work: Awaitable[T]) -> T:
+    """The result of what never has to wait."""
+    steps = work.__await__()
+    try:
+        next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise RuntimeError("a transaction awaited something else than its connection")
 
 
 class InstanceLock:
@@ -290,36 +677,6 @@ class InstanceLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-class DatabaseLock:
-    """The same for PostgreSQL: a session lock, which the server frees when the process is gone."""
-
-    NUMBER = 0x6F707362  # "opsb"
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._connection: AsyncConnection | None = None
-
-    async def take(self) -> None:
-        try:
-            self._connection = await self._store.engine.connect()
-            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
-            taken = await self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(self.NUMBER)))
-        except sa.exc.SQLAlchemyError as error:
-            await self.release()
-            raise SettingsError(
-                f"database.url: {self._store.where} cannot be reached: {reason(error)}. "
-                'Example: url = "postgresql://opsbot@localhost/opsbot"'
-            ) from error
-        if not taken:
-            await self.release()
-            raise SettingsError(f"database.url: another opsbot is running on {self._store.where}. Stop it first")
-
-    async def release(self) -> None:
-        if self._connection:
-            await self._connection.close()
-            self._connection = None
 
 
 def dumps(value: Any) -> str:

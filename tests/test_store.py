@@ -137,12 +137,12 @@ async def test_an_existing_database_that_is_read_only(tmp_path: Path) -> None:
     assert "\n" not in said
 
 
-async def test_another_version_of_opsbot_made_it(tmp_path: Path, store: Store) -> None:
+async def test_a_newer_opsbot_made_it(tmp_path: Path, store: Store) -> None:
     async with store.write() as connection:
         await connection.execute(tables.schema.update().values(version=SCHEMA_VERSION + 1))
     assert await refusal(f"sqlite:///{tmp_path}/opsbot.db") == (
-        f"database.url: {tmp_path}/opsbot.db was made by another version of opsbot (schema {SCHEMA_VERSION + 1}, this "
-        f"one knows {SCHEMA_VERSION}). Use the opsbot that made it, or another file"
+        f"database.url: {tmp_path}/opsbot.db was made by a newer opsbot (schema {SCHEMA_VERSION + 1}, this one knows "
+        f"{SCHEMA_VERSION}). Use that opsbot, or a copy of the database from before it. Nothing was changed"
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from bot.handler import (
     Provenance,
     Target,
 )
+from bot.repository_events import RepositoryEvents
 from bot.runbooks import expectations
 from bot.runbooks.binding import fill
 from bot.runbooks.model import Runbook, Step
@@ -87,8 +89,10 @@ class Performer:
         clock: Clock,
         products: Mapping[str, Connected],
         simulations: Simulations | None = None,
+        repository: RepositoryEvents | None = None,
     ) -> None:
         self.clock = clock
+        self.repository = repository
         self.journal = Journal(store, clock)
         self.products = products
         self.simulations = simulations
@@ -102,7 +106,7 @@ class Performer:
         if self.simulations:
             self.simulations.end(run_id)
 
-    async def _connected(self, plan: Plan) -> Connected | None:
+    async def connected(self, plan: Plan) -> Connected | None:
         """The run's product; for a drill its simulation, never the real one."""
         if not plan.drill:
             return self.products.get(plan.target.product)
@@ -133,14 +137,14 @@ class Performer:
                     work=work,
                     condition="cannot tell" if unknown else "does not hold",
                     observed=clean(f"{row.condition}: {seen}"),
-                    **(await self._previewed(state, row, work) if unknown else {}),
+                    **(await self._previewed(state, row, work, abort) if unknown else {}),
                 )
             return Prepared(
                 at=self.clock.now(),
                 work=work,
                 condition="holds" if verdict else "none",
                 observed=clean(verdict.observed) if verdict else "",
-                **await self._previewed(state, row, work),
+                **await self._previewed(state, row, work, abort),
             )
         except UserError as error:
             return Prepared(at=self.clock.now(), work=work, problem=clean(error.message))
@@ -154,12 +158,12 @@ class Performer:
     ) -> expectations.Verdict | None:
         if not row.condition:
             return None
-        connected = await self._connected(state.plan)
+        connected = await self.connected(state.plan)
         tree = expectations.parse(row.condition, connected.product.phrases if connected else {})
         return await self._until_decided(state, tree, work, connected, (), self.clock.now(), abort)
 
-    async def _previewed(self, state: RunState, row: Step, work: Work) -> dict[str, Any]:
-        preview = await self.preview(state.plan, row, self._context(state, row, work))
+    async def _previewed(self, state: RunState, row: Step, work: Work, abort: asyncio.Event | None) -> dict[str, Any]:
+        preview = await self.preview(state.plan, row, self._context(state, row, work, abort))
         if preview is None:
             return {}
         return {"preview": preview, "digest": digest(preview)}
@@ -175,7 +179,9 @@ class Performer:
         if action.preview is None:
             return Preview(summary=action.help)
         made = await action.preview(connected.handler, context)
-        return Preview(summary=clean(made.summary), detail=clean(made.detail), language=made.language)
+        return Preview(
+            summary=clean(made.summary), detail=clean(made.detail), language=made.language, now=clean(made.now)
+        )
 
     async def dry_run(self, plan: Plan, row: Step) -> Preview | None:
         """The preview of one step of a run that will not take place."""
@@ -183,8 +189,23 @@ class Performer:
             return Preview(summary=f"Only the run itself can tell: it takes {', '.join(names)} from an earlier step.")
         return await self.preview(plan, row, self._plan_context(plan, row, f"{plan.run_id}:dry", None, asyncio.Event()))
 
+    async def condition_now(self, plan: Plan, row: Step) -> str:
+        """How a row's condition stands at one look, in words; for a run that will not take place."""
+        if not row.condition:
+            return ""
+        if names := values.missing(row, values.of_start(plan.inputs, plan.target)):
+            return f"Only the run itself can tell: it takes {', '.join(names)} from an earlier step."
+        connected = await self.connected(plan)
+        tree = expectations.parse(row.condition, connected.product.phrases if connected else {})
+        now = self.clock.now()
+        look = expectations.begin(tree, now).feed(now, await self._look(plan, tree, connected, (), {}))
+        verdict = look if isinstance(look, expectations.Verdict) else look.verdict_so_far
+        words = {"met": "It holds now", "not met": "It does not hold now, so the step would be left out"}
+        seen = f": {verdict.observed}" if verdict.observed else ""
+        return clean(f"{words.get(verdict.outcome, 'Nobody can tell now whether it holds')}{seen}.")
+
     async def _action(self, plan: Plan, row: Step) -> tuple[Connected | None, Action | None]:
-        connected = await self._connected(plan)
+        connected = await self.connected(plan)
         if connected is None or row.action is None:
             return connected, None
         return connected, connected.action(row.action)
@@ -192,7 +213,8 @@ class Performer:
     def _context(self, state: RunState, row: Step, work: Work, abort: asyncio.Event | None = None) -> ActionContext:
         operation = f"{state.plan.run_id}:{row.number}:{work.attempt}"
         deadline = state.steps[work.step].deadline
-        return self._plan_context(state.plan, row, operation, deadline, abort or asyncio.Event())
+        context = self._plan_context(state.plan, row, operation, deadline, abort or asyncio.Event())
+        return replace(context, tell=partial(self._tell, state.plan.run_id, work))
 
     def _plan_context(
         self, plan: Plan, row: Step, operation: str, deadline: datetime | None, abort: asyncio.Event
@@ -255,6 +277,10 @@ class Performer:
         finished = self._finished(work, result, verdict)
         return finished.model_copy(update={"facts": await self._for_later(plan, connected, result, finished)})
 
+    def _tell(self, run_id: str, work: Work, waiting_for: str, until: datetime, seen: str = "") -> None:
+        """What a long action says of itself, for the card."""
+        self.progress[run_id] = Progress(work=work, waiting_for=clean(waiting_for), until=until, observed=clean(seen))
+
     async def _for_later(
         self, plan: Plan, connected: Connected, result: ActionResult, finished: Finished
     ) -> tuple[Observation, ...]:
@@ -283,6 +309,7 @@ class Performer:
         earlier = values.earlier_facts(state, work.step) if work.kind == "prepare" else {}
         first = True
         while True:
+            heard = self.repository.heard if self.repository else 0
             observations = await self._look(state.plan, tree, connected, known, earlier, fresh=not first)
             step = watch.feed(self.clock.now(), observations)
             if isinstance(step, expectations.Verdict):
@@ -296,7 +323,11 @@ class Performer:
                 until=step.until,
                 observed=clean(step.verdict_so_far.observed),
             )
-            await first_of(self.clock.sleep((step.next_look_at - self.clock.now()).total_seconds()), abort.wait())
+            pause = self.clock.sleep((step.next_look_at - self.clock.now()).total_seconds())
+            if self.repository is None:
+                await first_of(pause, abort.wait())
+            else:  # a workflow run that ended may be the one that this step waits for: look now
+                await first_of(pause, abort.wait(), self.repository.another(heard, ("workflow_ended",)))
 
     async def _look(
         self,

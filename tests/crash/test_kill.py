@@ -1,5 +1,7 @@
 """``kill -9`` before every commit of a run, then start again: the run goes on, and nothing happens twice.
 
+On an SQLite file and on a PostgreSQL server.
+
 The bot is a process of its own; the local Slack and the SOMAS files outlive it, as the real ones would.
 """
 
@@ -9,26 +11,30 @@ import asyncio
 import contextlib
 import json
 import os
-import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 
+from bot import store as tables
+from bot.audit import AuditLog
+from bot.audit_command import verify_database
 from bot.clock import SystemClock
 from bot.commands.generated import SCOPES
 from bot.demo.slack import LocalMessage, LocalSlack
 from bot.demo.somas_projects import generate
 from bot.runs.model import RunState
+from bot.store import Store
 from tests.ports import free_port
 
 CONFIGURATION = """
 [server]
 port = {port}
 [database]
-url = "sqlite:///{folder}/opsbot.db"
+url = "{database}"
 [slack]
 channel = "C0OPS"
 api_url = "{api_url}"
@@ -51,8 +57,9 @@ STEPS_DONE = ("Step 1", "Step 2", "Step 3")
 class KilledBot:
     """The bot's process, its Slack and its SOMAS root."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str) -> None:
         self.folder = folder
+        self.database = database
         self.port = free_port()
         self.slack = LocalSlack(signing_secret="secret", bot_token="xoxb-test", clock=SystemClock(), scopes=SCOPES)
         self.process: asyncio.subprocess.Process | None = None
@@ -65,7 +72,7 @@ class KilledBot:
         self.slack.add_channel("C0OPS", "ops", members=["U0ALICE", "U0SCOT", "U0OPSBOT"])
         self.slack.deliver_to(f"http://127.0.0.1:{self.port}/slack/events")
         (self.folder / "opsbot.toml").write_text(
-            CONFIGURATION.format(port=self.port, folder=self.folder, api_url=self.slack.api_url)
+            CONFIGURATION.format(port=self.port, folder=self.folder, api_url=self.slack.api_url, database=self.database)
         )
         return self
 
@@ -82,7 +89,7 @@ class KilledBot:
                 sys.executable, "-m", "tests.crash.killed_bot", str(self.folder / "opsbot.toml"), str(kill_at),
                 env=environment, stdout=log, stderr=log,
             )  # fmt: skip
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get(f"http://127.0.0.1:{self.port}/healthz"):
@@ -96,9 +103,11 @@ class KilledBot:
 
     def stored(self) -> tuple[list[str], list[RunState]]:
         """What is in the bot's database: the keys of accepted commands, and the runs."""
-        with contextlib.closing(sqlite3.connect(self.folder / "opsbot.db")) as database:
-            keys = [row[0] for row in database.execute("SELECT key FROM opsbot_inbox")]
-            runs = [RunState.model_validate_json(row[0]) for row in database.execute("SELECT state FROM opsbot_runs")]
+        engine = sa.create_engine(self.database.replace("postgresql:", "postgresql+psycopg:"))
+        with engine.connect() as database:
+            keys = list(database.scalars(sa.select(tables.inbox.c.key)))
+            runs = [RunState.model_validate_json(state) for state in database.scalars(sa.select(tables.runs.c.state))]
+        engine.dispose()
         return keys, runs
 
     def thread(self) -> list[LocalMessage]:
@@ -110,7 +119,7 @@ class KilledBot:
     async def killed_or_quiet(self) -> bool:
         """Wait for the kill; False when the run came to its last step without it."""
         assert self.process is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while self.process.returncode is None:
                 if self.at_last_step():
                     await asyncio.sleep(0.5)
@@ -120,9 +129,9 @@ class KilledBot:
 
     def at_last_step(self) -> bool:
         thread = "\n".join(message.shown for message in self.thread())
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
             _, runs = self.stored()
-            return bool(runs) and runs[0].current == 3 and all(f"✓ {step}:" in thread for step in STEPS_DONE)
+            return bool(runs) and runs[0].current == 5 and all(f"✓ {step}:" in thread for step in STEPS_DONE)
         return False
 
 
@@ -132,8 +141,14 @@ def events(folder: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.crash
-async def test_killed_before_any_commit_of_a_run(tmp_path: Path, crash_point: int) -> None:
-    async with KilledBot(tmp_path) as bot:
+@pytest.mark.timeout(240)
+async def test_killed_before_any_commit_of_a_run(
+    tmp_path: Path, database_kind: str, crash_point: int, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path}/opsbot.db"
+    if database_kind == "postgresql":
+        url = request.getfixturevalue("postgresql").database()
+    async with KilledBot(tmp_path, url) as bot:
         await bot.start(crash_point)
         before = len(events(tmp_path))
         await bot.type()
@@ -152,15 +167,15 @@ async def test_killed_before_any_commit_of_a_run(tmp_path: Path, crash_point: in
         if not keys:  # killed before the command was stored: it was not acknowledged, and she types it again
             assert not first
             await bot.type()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while not bot.at_last_step():
                 await asyncio.sleep(0.05)
 
         _, runs = bot.stored()
         assert len(runs) == 1
         run = runs[0]
-        assert [step.status for step in run.steps] == ["done", "done", "done", "running"]
-        assert [step.attempt for step in run.steps] == [1, 1, 1, 1]
+        assert [step.status for step in run.steps] == ["done", "done", "done", "skipped", "skipped", "running"]
+        assert [step.attempt for step in run.steps] == [1, 1, 1, 0, 0, 1]
         # Nothing happened twice: one change of the state, logged once.
         new = [event["event_type"] for event in events(tmp_path)[before:]]
         assert new.count("stage_retrying") == 1
@@ -179,3 +194,21 @@ async def test_killed_before_any_commit_of_a_run(tmp_path: Path, crash_point: in
         said = [message.shown for message in bot.slack.messages("C0OPS", cards[0].ts)]
         for step in STEPS_DONE:
             assert sum(text.startswith(f"✓ {step}:") for text in said) == 1, said
+        await _is_audited_once(url)
+
+
+async def _is_audited_once(url: str) -> None:
+    """One chain across the kill; what happened stands in it once."""
+    store = Store(url)
+    try:
+        code, said = await verify_database(store, [])
+        assert code == 0, said
+        told = [json.loads(entry.body or "") async for entry in AuditLog(store, SystemClock()).chain()]
+    finally:
+        await store.close()
+    kinds = [entry["kind"] for entry in told]
+    assert kinds.count("command.started") == kinds.count("run.started") == 1
+    for kind in ("action.begun", "action.ended", "step.done"):
+        steps = [entry["detail"]["step"] for entry in told if entry["kind"] == kind]
+        assert steps[:3] == ["1", "2", "3"], kind
+        assert len(steps) == len(set(steps)), kind
