@@ -1,99 +1,37 @@
-"""``/runs list``, ``/runs show <run>``, and what people do to a run: ``/runs ack <run>``, ``/runs retry <run>``, …
+"""``/runs start P1-002 worker-3``, ``/runs list``, ``/runs show <run>``, ``/runs verify``.
+
+What people do to a run (``/runs ack``, ``/runs retry``) is in ``press_commands.py``, whose turn it is
+(``/runs freeze``, ``/runs watch``) in ``turn_commands.py``.
 
 In a run's thread ``@opsbot ack`` is enough. Every button of a card is one of these commands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 
 from bot import store as tables
-from bot.access import Access
-from bot.clock import Clock
-from bot.commands.registry import Answer, CommandContext, CommandGroup, Existing, Metavar, OneOf, Reply
-from bot.errors import UserError
+from bot.commands.registry import Answer, CommandContext, CommandGroup, Metavar, Offered, OneOf, Reply
 from bot.handler import Danger
-from bot.messages import Message, Note, Paragraph, Table, line, message
-from bot.runbooks.folders import RunbookFolders
-from bot.runs.decide import refusal
-from bot.runs.engine import RunEngine
-from bot.runs.model import Press, RunState, Verb
-from bot.runs.perform import Connected
+from bot.messages import Block, Message, Note, Paragraph, Table, line, message
+from bot.runs.desk import RunDesk
+from bot.runs.freeze import frozen
+from bot.runs.model import RunState
+from bot.runs.press_commands import Run, presses
 from bot.runs.request import Asked, danger_of, find_runbook, level_of, start_request
-from bot.runs.verified import Verifier, answer
+from bot.runs.shift_commands import shift
+from bot.runs.turn_commands import turns
+from bot.runs.usual import beside, usual_of
+from bot.runs.verified import answer
 from bot.surfaces import card
-from bot.surfaces.step_text import Name, plain_step
+from bot.surfaces.step_text import plain_step, short
 from bot.words import counted, duration
 
+__all__ = ["RunDesk", "runs"]
+
 runs = CommandGroup("runs", "Runs: what is going on, and what people do to it")
-
-
-def _run_id(text: str) -> str:
-    return text.strip().upper()
-
-
-Run = Annotated[str, Existing("run", normalise=_run_id)]
-
-
-class RunDesk:
-    """What the commands of ``/runs`` work with."""
-
-    def __init__(
-        self,
-        engine: RunEngine,
-        clock: Clock,
-        access: Access,
-        name: Name,
-        *,
-        folders: RunbookFolders,
-        connected: Mapping[str, Connected],
-    ) -> None:
-        self.engine = engine
-        self.clock = clock
-        self.access = access
-        self.name = name
-        self.folders = folders
-        self.connected = connected
-        self.verifier = Verifier(engine.store, clock, folders, connected)
-
-    async def inventory(self, kind: str) -> list[str]:
-        rows = await self.engine.store.rows(sa.select(tables.runs.c.id).order_by(tables.runs.c.id.desc()).limit(2000))
-        return [row.id for row in rows]
-
-    async def states(self, *, only_open: bool, limit: int = 20) -> list[RunState]:
-        query = sa.select(tables.runs.c.state).order_by(tables.runs.c.id.desc()).limit(limit)
-        if only_open:
-            query = query.where(tables.runs.c.open)
-        return [RunState.model_validate_json(row.state) for row in await self.engine.store.rows(query)]
-
-    async def state(self, run_id: str) -> RunState:
-        state = await self.engine.state(run_id)
-        if state is None:
-            raise UserError(f"There is no run {run_id}.", suggestions=("/runs list",))
-        return state
-
-    async def press(self, ctx: CommandContext, run_id: str, verb: Verb, **more: Any) -> None:
-        """Send what a person did to the run, or refuse it with the reason."""
-        state = await self.state(run_id)
-        press = Press(
-            at=self.clock.now(),
-            verb=verb,
-            actor=str(ctx.actor),
-            is_requester=self.access.same_person(state.plan.actor, ctx.actor),
-            **more,
-        )
-        if refused := refusal(state, press):
-            raise UserError(refused)
-        await self.engine.press(run_id, press, ctx.key)
-
-    async def problems(self) -> list[str]:
-        return await self.engine.problems()
-
-    async def close(self) -> None:
-        return None
 
 
 @runs.command(
@@ -107,8 +45,8 @@ class RunDesk:
 )
 async def start(
     ctx: CommandContext,
-    runbook: Annotated[str, Metavar("runbook")],
-    target: str | None = None,
+    runbook: Annotated[str, Metavar("runbook"), Offered("runbook")],
+    target: Annotated[str | None, Offered("anything")] = None,
     *,
     input: Annotated[list[str] | None, Metavar("NAME=VALUE")] = None,
     scope: str = "",
@@ -155,9 +93,11 @@ async def list_runs(ctx: CommandContext, *, all: bool = False) -> Reply:
     """The runs that are open; with --all the last twenty, ended ones too."""
     desk: RunDesk = ctx.handler
     states = await desk.states(only_open=not all)
-    if not states:
-        return Answer(message("No run is open." if not all else "No run has been started yet."))
     now = ctx.clock.now()
+    more = await _waiting(desk, ctx)
+    if not states:
+        none = "No run is open." if not all else "No run has been started yet."
+        return Answer(message(none, *more) if more else message(none))
     rows = tuple(
         (
             state.plan.run_id,
@@ -179,9 +119,31 @@ async def list_runs(ctx: CommandContext, *, all: bool = False) -> Reply:
             (
                 Table(("Run", "What", "Status", "Age", "Asked for by"), rows),
                 Note(line("/runs show RUN shows one of them")),
+                *more,
             ),
         )
     )
+
+
+async def _waiting(desk: RunDesk, ctx: CommandContext) -> list[Block]:
+    """Whether new changing runs are frozen, and who waits in line for a target."""
+    blocks: list[Block] = []
+    now = ctx.clock.now()
+    if cold := await frozen(desk.engine.store):
+        age = duration(now - cold.since)
+        blocks.append(
+            Paragraph(line(f"New changing runs are frozen by {desk.name(cold.actor)} since {age}: {cold.reason}"))
+        )
+    queue = tables.queue
+    line_up = await desk.engine.store.rows(sa.select(queue).order_by(queue.c.target, queue.c.turn, queue.c.number))
+    if line_up:
+        rows = tuple(
+            (str(row.number), short(row.command, 120), desk.name(row.owner), duration(now - row.since))
+            for row in line_up
+        )
+        blocks.append(Table(("Queued", "What", "Asked for by", "Age"), rows))
+        blocks.append(Note(line("/runs leave NUMBER takes one of them out of the queue")))
+    return blocks
 
 
 def _status(state: RunState) -> str:
@@ -195,12 +157,20 @@ async def show(ctx: CommandContext, run: Run) -> Reply:
     """One run as its card shows it, with the outcome of every step."""
     desk: RunDesk = ctx.handler
     state = await desk.state(run)
-    shown = card.card(state, ctx.clock.now(), desk.name, desk.engine.performer.progress.get(run))
+    progress = desk.engine.performer.progress.get(run)
+    shown = card.card(state, ctx.clock.now(), desk.name, progress, await desk.around(state))
     details = tuple(
-        (row.number, plain_step(row), step.status, step.outcome or "", step.observed or step.summary)
-        for row, step in zip(state.plan.runbook.steps, state.steps, strict=True)
+        (
+            row.number,
+            plain_step(row),
+            step.status,
+            step.outcome or "",
+            step.observed or step.summary,
+            beside(row.budget, usual_of(state.plan, index)),
+        )
+        for index, (row, step) in enumerate(zip(state.plan.runbook.steps, state.steps, strict=True))
     )
-    table = Table(("Step", "Action", "Status", "Outcome", "Seen"), details)
+    table = Table(("Step", "Action", "Status", "Outcome", "Seen", "Time"), details)
     pages = tuple(
         Paragraph(
             line(
@@ -214,84 +184,14 @@ async def show(ctx: CommandContext, run: Run) -> Reply:
 
 
 @runs.command(danger=Danger.READ, examples=("/runs verify", "/runs verify P1-002"))
-async def verify(ctx: CommandContext, runbook: Annotated[str | None, Metavar("runbook")] = None) -> Reply:
+async def verify(
+    ctx: CommandContext, runbook: Annotated[str | None, Metavar("runbook"), Offered("runbook")] = None
+) -> Reply:
     """Compare the runbooks, or one of them, with the live systems: what they say and what is there."""
     desk: RunDesk = ctx.handler
     return Answer(answer(await desk.verifier.library(runbook or ""), runbook or ""))
 
 
-@runs.command(danger=Danger.CHANGE, examples=("/runs cancel 01JD0000000000000000000000 --reason 'wrong project'",))
-async def cancel(ctx: CommandContext, run: Run, *, reason: str = "") -> Reply:
-    """Stop a run; what was already done stays done and is told."""
-    await ctx.handler.press(ctx, run, "cancel", reason=reason)
-    return None
-
-
-@runs.command(
-    danger=Danger.CHANGE,
-    examples=(
-        "/runs retry 01JD0000000000000000000000",
-        "/runs retry 01JD0000000000000000000000 --input step2.exit_reason=panic",
-    ),
-)
-async def retry(
-    ctx: CommandContext, run: Run, *, input: Annotated[list[str] | None, Metavar("NAME=VALUE")] = None
-) -> Reply:
-    """Do the step again that waits for a decision; --input tells it a value that it asks for."""
-    given = dict(each.partition("=")[::2] for each in input or ())
-    if wrong := [name for name, value in given.items() if not value]:
-        raise UserError(f'--input takes name=value, as in --input step2.exit_reason=panic; "{wrong[0][:60]}" is none.')
-    await ctx.handler.press(ctx, run, "retry", given=given)
-    return None
-
-
-@runs.command(danger=Danger.CHANGE, examples=("/runs done 01JD0000000000000000000000",))
-async def done(ctx: CommandContext, run: Run) -> Reply:
-    """The step that waits is done (you did it, or you looked and it is fine): go on."""
-    await ctx.handler.press(ctx, run, "done")
-    return None
-
-
-@runs.command(danger=Danger.CHANGE, examples=("/runs fail 01JD0000000000000000000000",))
-async def fail(ctx: CommandContext, run: Run, *, reason: str = "") -> Reply:
-    """The step that waits did not work out: end the run as failed."""
-    await ctx.handler.press(ctx, run, "fail", reason=reason)
-    return None
-
-
-@runs.command(danger=Danger.CHANGE, examples=("/runs skip 01JD0000000000000000000000",))
-async def skip(ctx: CommandContext, run: Run) -> Reply:
-    """Leave the step out that waits, and go on with the next."""
-    await ctx.handler.press(ctx, run, "skip")
-    return None
-
-
-@runs.command(danger=Danger.CHANGE, examples=("/runs proceed 01JD0000000000000000000000",))
-async def proceed(ctx: CommandContext, run: Run) -> Reply:
-    """The condition that nobody but you can tell holds: do the step."""
-    await ctx.handler.press(ctx, run, "proceed")
-    return None
-
-
-@runs.command(danger=Danger.CHANGE, examples=("/runs ack 01JD0000000000000000000000",))
-async def ack(ctx: CommandContext, run: Run) -> Reply:
-    """Acknowledge the page: you have seen it, it stops repeating."""
-    await ctx.handler.press(ctx, run, "ack")
-    return None
-
-
-@runs.command(
-    danger=Danger.CHANGE,
-    examples=("/runs approve 01JD0000000000000000000000 --digest 4f5a2c91d07b --confirm worker-3",),
-)
-async def approve(ctx: CommandContext, run: Run, *, confirm: str = "", digest: str = "") -> Reply:
-    """Approve the step that waits for it, as a second person; --confirm takes the target's name."""
-    await ctx.handler.press(ctx, run, "approve", typed=confirm.strip(), digest=digest)
-    return None
-
-
-@runs.command(danger=Danger.CHANGE, examples=("/runs deny 01JD0000000000000000000000",))
-async def deny(ctx: CommandContext, run: Run, *, reason: str = "") -> Reply:
-    """Refuse the step that waits for an approval; the run ends."""
-    await ctx.handler.press(ctx, run, "deny", reason=reason)
-    return None
+runs.include(presses)
+runs.include(turns)
+runs.include(shift)

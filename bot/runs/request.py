@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bot.commands.nearest import nearest
 from bot.commands.registry import Level, StartRun
 from bot.errors import UserError
-from bot.handler import Danger, FindsTargets, Target
+from bot.handler import CompletesInputs, Danger, FindsTargets, Target
 from bot.runbooks.library import RunbookLibrary
 from bot.runbooks.model import Runbook
 from bot.runs.perform import Connected, Simulations
@@ -70,17 +70,19 @@ async def start_request(
     book: Runbook, asked: Asked, connected: Connected | None, simulations: Simulations | None
 ) -> StartRun:
     """The run that is asked for. Raises ``UserError`` that names every input or target that is wrong or missing."""
-    inputs = _inputs(book, asked, connected)
     faults: tuple[str, ...] = ()
     if asked.drill:
         if simulations is None:
             raise UserError("This bot has no simulations, so it cannot rehearse.")
         faults = simulations.faults(book.product, asked.faults or book.faults)
         target = simulations.target(book, asked.target or "")
+        inputs = _inputs(book, asked, connected)
     elif asked.faults:
         raise UserError("--fault is for a rehearsal: add --drill. Nothing real is ever made to fail.")
     else:
+        _inputs(book, asked, connected, all_given=False)
         target = await _target(book, asked, connected)
+        inputs = _inputs(book, asked, connected, known=await _completed(book, asked, target, connected))
     return StartRun(
         runbook=book,
         target=target,
@@ -93,7 +95,24 @@ async def start_request(
     )
 
 
-def _inputs(book: Runbook, asked: Asked, connected: Connected | None) -> Mapping[str, str]:
+async def _completed(book: Runbook, asked: Asked, target: Target, connected: Connected | None) -> Mapping[str, str]:
+    """What the product itself knows of the runbook's inputs."""
+    if connected is None or not isinstance(connected.handler, CompletesInputs):
+        return {}
+    given = dict(each.partition("=")[::2] for each in asked.inputs)
+    found = await connected.handler.complete_inputs(book, target, given)
+    return {name: value for name, value in found.items() if name in book.inputs}
+
+
+def _inputs(
+    book: Runbook,
+    asked: Asked,
+    connected: Connected | None,
+    *,
+    known: Mapping[str, str] | None = None,
+    all_given: bool = True,
+) -> Mapping[str, str]:
+    """What was typed, and beside it what is ``known``. Without ``all_given`` nothing is missed yet."""
     given: dict[str, str] = {}
     for each in asked.inputs:
         name, equals, value = each.partition("=")
@@ -105,6 +124,9 @@ def _inputs(book: Runbook, asked: Asked, connected: Connected | None) -> Mapping
         if name in given:
             raise UserError(f"The input {name} is given twice.")
         given[name] = value
+    given = {**(known or {}), **given}
+    if not all_given:
+        return given
     facts = {fact.name for fact in connected.product.facts} if connected else set()
     missing = [
         name

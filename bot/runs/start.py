@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
-import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
@@ -15,25 +14,20 @@ from bot.access import Access
 from bot.clock import Clock
 from bot.commands.registry import StartRun
 from bot.errors import UserError
-from bot.handler import Danger
+from bot.handler import Danger, KnowsIssues
 from bot.incoming import Incoming, Place
 from bot.runs.decide import new_run, next_due
+from bot.runs.freeze import Frozen, still_frozen
+from bot.runs.locks import Held, take
 from bot.runs.model import Plan
+from bot.runs.paging import paging_of
 from bot.runs.perform import Connected
 from bot.runs.values import fill_at_start, fill_text, of_start
 from bot.settings import Settings
 from bot.store import Store
-from bot.words import duration
+from bot.surfaces.port import HasIssues
 
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Who works on a target: the owner of its lock."""
-
-    run_id: str
-    owner: str
-    reason: str
-    since_text: str
+log = structlog.get_logger("opsbot.runs")
 
 
 class RunStarter:
@@ -46,12 +40,15 @@ class RunStarter:
         settings: Settings,
         access: Access,
         products: Mapping[str, Connected],
+        issues: HasIssues | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.settings = settings
         self.access = access
         self.products = products
+        self.issues = issues
+        self.paging = paging_of(settings.escalation, settings.people)
 
     def plan(self, request: StartRun, incoming: Incoming, verified: str = "") -> Plan:
         """The frozen plan; ``verified`` says when its document was verified last.
@@ -70,14 +67,15 @@ class RunStarter:
         total = request.budget or book.sla or book.total or sum((s.budget or timedelta() for s in steps), timedelta())
         connected = self.products.get(request.target.product)
         severity = book.severity if book.severity in ("low", "medium", "high", "critical") else "high"
-        escalation = self.settings.escalation
+        in_thread_of_another = request.ancestor is not None and incoming.place.surface == "slack"
         return Plan(
             run_id=str(ULID.from_datetime(now)),
             command=incoming.text,
             runbook=book,
             target=request.target,
             actor=incoming.actor,
-            place=incoming.place,
+            # A run that repeats another one has a card of its own in the channel, not in the thread of the other.
+            place=incoming.place.model_copy(update={"thread": ""}) if in_thread_of_another else incoming.place,
             reason=request.reason,
             inputs=inputs,
             changes=request.changes,
@@ -85,33 +83,49 @@ class RunStarter:
             started_at=now,
             deadline=now + total if total else None,
             severity=severity,
-            contacts=(escalation.contact,),
-            repeat=getattr(escalation.repeat, severity),
+            paging=self.paging,
             approvers=self.access.approvers(incoming.actor),
+            deciders=self.access.deciders(),
+            approval_timeout=self.settings.runs.approval_timeout,
+            ancestor=request.ancestor,
             drill=request.drill,
             faults=request.faults,
             verified=verified,
         )
 
-    async def store_run(self, connection: AsyncConnection, plan: Plan, incoming: Incoming) -> Held | None:
-        """Lock the target and store the run, in the caller's transaction; or say who holds the target."""
-        target = f"drill/{plan.target.key}" if plan.drill else plan.target.key
+    async def with_issue(self, plan: Plan) -> Plan:
+        """With the GitHub issue of its target, where it has one that is there. A rehearsal is nobody's news."""
+        connected, github = self.products.get(plan.target.product), self.settings.github
+        if github is None or self.issues is None or connected is None or plan.drill:
+            return plan
+        if not isinstance(connected.handler, KnowsIssues):
+            return plan
+        try:
+            number = await connected.handler.issue_of(plan.target)
+        except UserError as error:  # the run itself will say what is wrong with its product
+            log.warning("nobody can tell the issue of a target", target=plan.target.key, reason=error.message)
+            return plan
+        if number is None:
+            return plan
+        place = await self.issues.issue(number)
+        configured = self.settings.escalation.issue
+        instead = Place(surface="github", channel=github.repository, thread=str(configured)) if configured else None
+        return plan.model_copy(update={"issue": place if github.mirror else None, "paged_on": place or instead})
+
+    async def store_run(
+        self, connection: AsyncConnection, plan: Plan, incoming: Incoming, entry: int = 0
+    ) -> Held | Frozen | None:
+        """Lock the target and store the run, in the caller's transaction; or say what is in the way.
+
+        ``entry`` is the place in the queue of a command whose turn it is.
+        """
         if plan.changes:
-            taken = await connection.execute(
-                self.store.insert_new(tables.locks)
-                .values(
-                    target=target,
-                    run_id=plan.run_id,
-                    owner=plan.person,
-                    reason=plan.reason or plan.command,
-                    since=plan.started_at,
-                )
-                .returning(tables.locks.c.target)
-            )
-            if taken.first() is None:
-                row = (await connection.execute(sa.select(tables.locks).where(tables.locks.c.target == target))).one()
-                age = duration(self.clock.now() - row.since)
-                return Held(row.run_id, row.owner, row.reason, f"{row.since:%H:%M} UTC, {age} ago")
+            if not plan.drill and (cold := await still_frozen(self.store, connection)):
+                return cold
+            if busy := await take(self.store, connection, plan, entry):
+                return busy
+        if plan.ancestor:
+            await self._repeats(connection, plan, plan.ancestor.run_id)
         state = new_run(plan)
         await connection.execute(
             tables.runs.insert().values(
@@ -133,12 +147,19 @@ class RunStarter:
             )
         return None
 
+    async def _repeats(self, connection: AsyncConnection, plan: Plan, ancestor: str) -> None:
+        """The earlier run's cards say from now on that there is a later one."""
+        await connection.execute(tables.retries.insert().values(run_id=plan.run_id, ancestor=ancestor))
+        await connection.execute(tables.cards.update().where(tables.cards.c.run_id == ancestor).values(version=-1))
+
     def places(self, plan: Plan) -> list[Place]:
-        """Where the run is shown: where it was asked for, and always in Slack when Slack is there."""
+        """Where the run is shown: where it was asked for, always in Slack when Slack is there, and on its issue."""
         places = [plan.place]
         slack = self.settings.slack
         if slack and plan.place.surface != "slack":
             places.append(Place(surface="slack", channel=slack.channel))
+        if plan.issue and plan.place.surface != plan.issue.surface:
+            places.append(plan.issue)
         return places
 
 

@@ -1,4 +1,4 @@
-"""What products say, made fit to be stored and shown: no half surrogates, no control characters, only what JSON has."""
+"""What products say, made fit to be stored and shown: no secrets, no half surrogates, only what JSON has."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from typing import Any
 
 from bot.handler import ActionResult, Observation
+from bot.redaction import installed
 from bot.surfaces.printable import printable
 
 EVIDENCE_LIMIT = 64 * 1024  # characters
 
 
 def clean(text: str) -> str:
-    """Storable and printable: no half surrogates, no control characters."""
-    return printable(text)[:EVIDENCE_LIMIT]
+    """Storable and printable: no secrets, no half surrogates, no control characters."""
+    return installed().clipped(text, EVIDENCE_LIMIT, printable)
 
 
 def clean_result(result: ActionResult) -> ActionResult:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Literal
 
 from bot.messages import Block, Button, CodeBlock, Dialog, Input, Paragraph, line
-from bot.runs.decide import allowed
 from bot.runs.model import RunState
+from bot.runs.presses import allowed, runs_short
 from bot.surfaces.step_text import EVIDENCE_IN_THREAD, excerpt
 
 LABELS = {
@@ -19,8 +19,10 @@ LABELS = {
     "done": "Done",
     "fail": "Failed",
     "skip": "Skip",
+    "extend": "More time…",
     "cancel": "Cancel run",
 }
+ANSWERS = frozenset({"proceed", "retry", "done", "fail", "skip"})  # to what is asked about one step
 STYLES: dict[str, Literal["primary", "danger"]] = {
     "ack": "primary",
     "done": "primary",
@@ -30,8 +32,18 @@ STYLES: dict[str, Literal["primary", "danger"]] = {
 
 
 def buttons_of(state: RunState) -> tuple[Button, ...]:
-    """Only those that apply now, most likely first."""
-    return tuple(button_of(state, verb) for verb in allowed(state))
+    """Only those that apply now, most likely first. More time is offered when it runs short."""
+    verbs = allowed(state)
+    if runs_short(state):
+        verbs = (*(verb for verb in verbs if verb != "cancel"), "extend", *(verb for verb in verbs if verb == "cancel"))
+    return tuple(button_of(state, verb) for verb in verbs)
+
+
+def draft_button(state: RunState) -> tuple[Button, ...]:
+    """For a run that has ended and for which somebody was called: there is something to write down."""
+    if not state.closed or not state.escalations or state.plan.drill:
+        return ()
+    return (Button("Draft the post-incident issue", f"/runs incident {state.plan.run_id}"),)
 
 
 def one_primary(buttons: tuple[Button, ...]) -> tuple[Button, ...]:
@@ -46,6 +58,8 @@ def one_primary(buttons: tuple[Button, ...]) -> tuple[Button, ...]:
 def button_of(state: RunState, verb: str) -> Button:
     run = state.plan.run_id
     command = f"/runs {verb} {run}"
+    if verb in ANSWERS and not state.closed:
+        command += f" --step {state.plan.runbook.steps[state.current].number}"
     dialog = None
     if verb == "approve":
         step = state.steps[state.current]
@@ -60,5 +74,11 @@ def button_of(state: RunState, verb: str) -> Button:
             submit="Approve",
             blocks=about,
             inputs=(Input(option="confirm", label=f"Type {target} to approve", placeholder=target),),
+        )
+    if verb == "extend":
+        dialog = Dialog(
+            title="More time",
+            submit="Extend",
+            inputs=(Input(option="by", label="How much more", initial="10m"), Input(option="reason", label="Why")),
         )
     return Button(LABELS[verb], command, STYLES.get(verb, "default"), dialog)

@@ -30,3 +30,7 @@ class Undeliverable(Exception):
         super().__init__(f"{reason}. {hint}" if hint else reason)
         self.reason = reason
         self.hint = hint
+
+
+class Gone(Undeliverable):
+    """The place itself is not there, or not any more: nothing that people change makes it arrive."""

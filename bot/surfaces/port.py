@@ -2,14 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from bot.incoming import Place
 from bot.messages import Message
 
 Body = Mapping[str, Any]
 """A message as it was drawn for its surface; anything JSON has."""
+
+
+@dataclass(frozen=True, slots=True)
+class FiledIssue:
+    """An issue that was filed."""
+
+    number: int
+    url: str
+
+
+@runtime_checkable
+class FilesIssues(Protocol):
+    """A surface that keeps issues."""
+
+    async def file_issue(
+        self, title: str, body: Body, labels: Sequence[str], key: str, *, maybe_filed: bool
+    ) -> FiledIssue:
+        """File it once; ``key`` tells one that is open already when ``maybe_filed``.
+
+        Raises ``TryLater`` or ``Undeliverable``.
+        """
+        ...
+
+
+@runtime_checkable
+class HasIssues(Protocol):
+    """A surface whose places are issues of one repository."""
+
+    async def issue(self, number: int) -> Place | None:
+        """Where to write about it; None when there is certainly no such issue. Never waits for long, never raises."""
+        ...
+
+
+@runtime_checkable
+class LabelsIssues(Protocol):
+    """A surface whose issues have labels. Doing it twice does nothing. Raises ``TryLater`` or ``Undeliverable``."""
+
+    async def add_label(self, place: Place, label: str) -> None: ...
+
+    async def remove_label(self, place: Place, label: str) -> None: ...
+
+
+@runtime_checkable
+class FoldsAway(Protocol):
+    """A surface on which an old message can be folded. Raises ``TryLater`` or ``Undeliverable``."""
+
+    async def fold_away(self, place: Place, remote_id: str) -> None: ...
+
+
+@runtime_checkable
+class Reacts(Protocol):
+    """A surface on which the bot reacts to what people write."""
+
+    async def react(self, place: Place, comment_id: int, reaction: str, *, instead_of: str) -> str:
+        """React with ``rocket``; the reaction's id. ``instead_of`` is the id of an earlier one, which goes away.
+
+        Raises ``TryLater`` or ``Undeliverable``.
+        """
+        ...
 
 
 class Surface(Protocol):

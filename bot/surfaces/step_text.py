@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bot.messages import Code, Line, Text
 from bot.runbooks.model import Step
@@ -39,8 +39,12 @@ def instruction(row: Step) -> Line:
 
 
 def brief_step(row: Step) -> str:
-    """The first sentence of the step; what comes after it explains."""
+    """The first sentence of the step; what comes after it explains. A long one is shown without its condition."""
     first = re.split(r"(?<=\w)[.;] ", plain_step(row), maxsplit=1)[0]
+    condition = f"If {row.condition.replace('`', '')}," if row.condition else ""
+    if condition and len(first) > BRIEF_STEP and first.startswith(condition):
+        rest = first.removeprefix(condition).strip()
+        first = rest[:1].upper() + rest[1:]
     if len(first) <= BRIEF_STEP:
         return first
     clause = first[:BRIEF_STEP].rpartition(", ")[0]
@@ -56,8 +60,15 @@ def number_of(state: RunState) -> str:
 
 
 def sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
+    """``three left`` -> ``Three left.``; a name such as ``acme/somas`` or ``project-42`` keeps its case."""
+    if text.partition(" ")[0].rstrip(".,:;!?").replace("'", "").isalpha():
+        text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def either(names: Sequence[str]) -> str:
+    """``alice``, ``alice or bob``, ``alice, bob or scotlaclair``."""
+    return " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def short(text: str, limit: int) -> str:

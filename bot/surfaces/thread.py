@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.handler import Provenance
+from bot.handler import Danger, Preview, Provenance
 from bot.messages import (
     Block,
     Bold,
@@ -16,25 +16,28 @@ from bot.messages import (
     Message,
     Note,
     Paragraph,
-    Span,
     Text,
     When,
     line,
     plain_line,
 )
 from bot.runbooks.model import Step
-from bot.runs.decide import allowed
-from bot.runs.model import Escalation, Plan, Post, RunState, StepState
-from bot.surfaces.buttons import button_of, buttons_of
+from bot.runs.model import Plan, Post, Quoted, RunState, StepState
+from bot.runs.presses import runs_short
+from bot.runs.usual import usual_of
+from bot.surfaces.buttons import button_of, buttons_of, draft_button
+from bot.surfaces.page import attached_message, page_message
 from bot.surfaces.step_text import (
     EVIDENCE_IN_THREAD,
     MARKS,
     Name,
+    brief_step,
+    either,
     excerpt,
     expected,
     instruction,
+    number_of,
     plain_step,
-    sentence,
     short,
     tail,
     title_of,
@@ -58,6 +61,7 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
             ]
             if step.preview.detail:
                 blocks.append(CodeBlock(excerpt(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
+            blocks += _there_now(step.preview)
             return _with_summary(blocks, f"Step {row.number} will do: {step.preview.summary}")
         case "approval":
             return _approval(state, row, step)
@@ -78,16 +82,29 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
             text = line(Bold(f"Step {row.number} has used 80 % of its {left}"), ", until ")
             if step.deadline:
                 text += line(When(step.deadline), ".")
-            return Message(f"Step {row.number} has used 80 % of its {left}", (Paragraph(text),), "warning")
+            return _warning(state, f"Step {row.number} has used 80 % of its {left}", text)
+        case "slow":
+            return _slow(state, post.index, row)
+        case "run warning":
+            budget = duration(state.deadline - plan.started_at) if state.deadline else ""
+            text = line(Bold(f"The run has used 80 % of its {budget}"), ", until ")
+            if state.deadline:
+                text += line(When(state.deadline), ".")
+            return _warning(state, f"The run has used 80 % of its {budget}", text)
         case "page" if post.escalation:
-            return page_message(state, post.escalation, in_thread=True)
+            return page_message(state, post.escalation, in_thread=True, name=name)
+        case "attached" if post.fired:
+            return attached_message(state, post.fired)
         case "acknowledged" if post.escalation:
             said = f"{who} acknowledged the page: {post.escalation.reason}"
             return Message(
                 said, (Paragraph(line(Bold(who), f" acknowledged the page: {post.escalation.reason}")),), "good"
             )
+        case "note" if post.quoted is not None:
+            return _noted(post.quoted, post.text, who, name)
         case "note":
-            return Message(f"{who} {post.text}", (Paragraph(line(Bold(who), f" {post.text}.")),))
+            said_to: Line = (Mention(post.notify), Text(" ")) if post.notify else ()
+            return Message(f"{who} {post.text}", (Paragraph((*said_to, *line(Bold(who), f" {post.text}."))),))
         case "end":
             return _end(state, who, post.text)
         case _:
@@ -95,9 +112,27 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
                 head = f"Step {row.number} was {'skipped by ' + who if who else 'not needed'}"
             elif step.decided_by:
                 head = f"Step {row.number}: {who} says it is done"
+            elif post.text:
+                head = f"Step {row.number} {post.text}: {plain_step(row)}"
             else:
                 head = f"Step {row.number}: {plain_step(row)}"
             return _with_summary(_report(plan, row, step, head), f"{head}. {step.summary}")
+
+
+def _noted(quoted: Quoted, text: str, who: str, name: Name) -> Message:
+    """A note of a person, and the message that they attach: who wrote it, when, where, and its words as they are."""
+    said = f": {text}" if text else ""
+    if not quoted.text and not quoted.link:
+        return Message(f"{who} notes{said}", (Paragraph(line(Bold(f"{who} notes"), said)),))
+    author = name(quoted.author) if quoted.author else "somebody"
+    about: Line = line(f"{author} wrote")
+    if quoted.at:
+        about += line(" on ", When(quoted.at, "date_time"))
+    blocks: list[Block] = [Paragraph(line(Bold(f"{who} attached a message"), said))]
+    if quoted.text:
+        blocks.append(CodeBlock(excerpt(quoted.text, EVIDENCE_IN_THREAD)))
+    blocks.append(Note((*about, *(line(" · ", Link("the message", quoted.link)) if quoted.link else ()))))
+    return Message(f"{who} attached a message of {author}{said}", tuple(blocks))
 
 
 def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
@@ -107,7 +142,7 @@ def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
         blocks.append(Paragraph(line(step.summary)))
     fields: list[tuple[str, Line]] = []
     if row.condition and step.observed and step.status == "skipped":
-        fields.append(("Condition", line(Code(row.condition))))
+        fields.append(("Condition", line(Code(row.condition.replace("`", "")))))
     elif row.expectation:
         fields.append(("Expected", line(Code(expected(row)))))
     if step.observed:
@@ -141,6 +176,11 @@ def _as_previewed(step: StepState) -> bool:
     return step.status == "done" and step.preview is not None and step.preview.language == step.language
 
 
+def _there_now(preview: Preview) -> list[Block]:
+    """What is there at this moment; it may be other things when the step is done."""
+    return [CodeBlock(excerpt(preview.now, EVIDENCE_IN_THREAD), title="As it is now")] if preview.now else []
+
+
 def _approval(state: RunState, row: Step, step: StepState) -> Message:
     head = f"Step {row.number} needs approval: {plain_step(row)}"
     blocks: list[Block] = [Paragraph(line(Bold(head)))]
@@ -148,12 +188,13 @@ def _approval(state: RunState, row: Step, step: StepState) -> Message:
         blocks.append(Paragraph(line("Will do exactly this: ", step.preview.summary)))
         if step.preview.detail:
             blocks.append(CodeBlock(excerpt(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
+        blocks += _there_now(step.preview)
+    until = line(", until ", When(step.approve_by), ".") if step.approve_by else line(".")
     if state.plan.approvers:
-        blocks.append(
-            Note(line(f"Somebody other than the one who asked has to approve: {', '.join(state.plan.approvers)}"))
-        )
+        asked = f"Somebody other than the one who asked has to approve: {either(state.plan.approvers)}"
+        blocks.append(Note((*line(asked), *until)))
     else:
-        blocks.append(Note(line("Only one operator is configured: type the target's name to confirm.")))
+        blocks.append(Note((*line("Only one operator is configured: type the target's name to confirm"), *until)))
     typed = f"@opsbot approve --digest {step.digest} --confirm {state.plan.target.name}"
     blocks.append(Note(line("Or type in this thread: ", Code(typed))))
     return _with_buttons(state, blocks, head)
@@ -170,48 +211,49 @@ def _end(state: RunState, who: str, reason: str) -> Message:
     late = f" Over budget: step {', '.join(over)}." if over else ""
     because = f" Reason: {reason}" if reason else ""
     spans = line(Bold(words), f" after {took}: {text}.{late}{because}")
-    return Message(plain_line(spans), (Paragraph(spans),), "good" if state.status == "done" else "bad")
+    blocks: tuple[Block, ...] = (Paragraph(spans),)
+    if state.status != "done":
+        again = f"@opsbot retry --from {number_of(state)}"
+        blocks += (Paragraph(line(_what_was_done(state))), Note(line("Once more from there: ", Code(again))))
+    if draft := draft_button(state):
+        blocks += (Buttons(draft),)
+    return Message(plain_line(spans), blocks, "good" if state.status == "done" else "bad")
 
 
-def page_message(state: RunState, page: Escalation, *, in_thread: bool, name: Name = str, link: str = "") -> Message:
-    """What wakes somebody: everything the next person needs, and one button."""
-    plan, row, step = state.plan, state.plan.runbook.steps[state.current], state.steps[state.current]
-    again = f" (page {page.pages})" if page.pages > 1 else ""
-    mentions: list[Span] = []
-    for contact in plan.contacts:
-        mentions += [Mention(contact), Text(" ")]
-    blocks: list[Block] = [
-        Paragraph((*mentions, Bold(f"{title_of(plan)} needs you{again}."), Text(f" {sentence(page.reason)}")))
+def _what_was_done(state: RunState) -> str:
+    """``Already done, and it stays so: step 1 (…).`` Reading changes nothing, and is not told."""
+    done, tried, unsure = [], [], []
+    for row, step, danger in zip(state.plan.runbook.steps, state.steps, state.plan.dangers, strict=True):
+        told = f"step {row.number} ({brief_step(row)})"
+        if danger is Danger.READ:
+            continue
+        if step.uncertain:
+            unsure.append(told)
+        elif step.status == "done":
+            done.append(told)
+        elif step.tried:
+            tried.append(told)
+    sentences = [
+        f"Already done, and it stays so: {', '.join(done)}." if done else "",
+        f"Tried, so look at what it has left behind: {', '.join(tried)}." if tried else "",
+        f"Nobody can tell whether it happened: {', '.join(unsure)}." if unsure else "",
     ]
-    if page.acknowledged_at:
-        spans = line(Bold(f"Acknowledged by {name(page.acknowledged_by)}"), " at ", When(page.acknowledged_at), ".")
-        return Message(
-            f"Acknowledged by {name(page.acknowledged_by)}: {title_of(plan)}",
-            (Paragraph(line(f"{title_of(plan)}: {sentence(page.reason)}")), Paragraph(spans)),
-            "good",
-        )
-    fields: list[tuple[str, Line]] = [("Step", line(f"{row.number} of {len(state.steps)}: {plain_step(row)}"))]
-    if row.expectation:
-        fields.append(("Expected", line(Code(expected(row)))))
-    if step.observed:
-        fields.append(("Seen", line(Code(short(step.observed, 600)))))
-    elif step.summary and plan.dangers[state.current] and step.summary.rstrip(".") not in page.reason:
-        fields.append(("Seen", line(short(step.summary, 600))))
-    fields.append(("Severity", line(plan.severity)))
-    blocks.append(Fields(tuple(fields)))
-    if step.evidence:
-        blocks.append(CodeBlock(tail(step.evidence, 1200), step.language))
-    if link:
-        blocks.append(Paragraph(line(Link("Open the run", link))))
-    if page.next_page_at:
-        blocks.append(
-            Note(line("Repeats at ", When(page.next_page_at), f" until somebody acknowledges · run {plan.run_id}"))
-        )
-    verbs = [verb for verb in allowed(state) if verb in ("ack", "retry", "cancel")] if in_thread else ["ack"]
-    blocks.append(Buttons(tuple(button_of(state, verb) for verb in verbs[:3])))
-    return Message(
-        f"{', '.join(plan.contacts)}: {title_of(plan)} needs you{again}. {page.reason}", tuple(blocks), "bad"
-    )
+    return " ".join(each for each in sentences if each) or "Nothing was changed."
+
+
+def _slow(state: RunState, index: int, row: Step) -> Message:
+    usual = usual_of(state.plan, index)
+    most = f" {usual.count} times it was done, 95 % took at most {duration(usual.p95)}." if usual else ""
+    head = f"Step {row.number} takes longer than usual"
+    step = state.steps[index]
+    left = line(" Its budget lasts until ", When(step.deadline), ".") if step.deadline else ()
+    of = line(f". Of the{most}" if most else ".")
+    return _warning(state, f"{head}.", (*line(Bold(head)), *of, *left))
+
+
+def _warning(state: RunState, summary: str, text: Line) -> Message:
+    more = (button_of(state, "extend"),) if runs_short(state) else ()
+    return Message(summary, (Paragraph(text), *((Buttons(more),) if more else ())), "warning")
 
 
 def moved_message(state: RunState, link: str) -> Message:

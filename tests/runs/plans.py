@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from bot.handler import Danger, Preview, Target
 from bot.incoming import Actor, Place
-from bot.runbooks.model import Runbook, Step
+from bot.runbooks.model import Clause, OnOverdue, Runbook, Step
 from bot.runs.decide import Decision, decide, new_run
 from bot.runs.model import Begin, Event, Finished, Outcome, Plan, Post, Prepared, Press, RunState, Tick, Verb, Work
+from bot.runs.paging import Contact, Paging
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 READ, CHANGE, DESTRUCTIVE, MANUAL = Danger.READ, Danger.CHANGE, Danger.DESTRUCTIVE, None
+CHAIN = (Contact(name="scotlaclair", slack="U0SCOT", github="scotlaclair"),)
 RUN_ID = "01JD0000000000000000000000"
 
 
@@ -26,13 +28,27 @@ class Row:
 
 
 def row(
-    text: str, danger: Danger | None = READ, *, minutes: float = 0, expect: str = "", condition: str | None = None
+    text: str,
+    danger: Danger | None = READ,
+    *,
+    minutes: float = 0,
+    expect: str = "",
+    condition: str | None = None,
+    on_overdue: OnOverdue = "ask",
 ) -> Row:
     budget = timedelta(minutes=minutes) if minutes else None
     action = None if danger is None else "handle.act"
     return Row(
         danger,
-        Step(number="1", text=text, action=action, expectation=expect, condition=condition, budget=budget),
+        Step(
+            number="1",
+            text=text,
+            action=action,
+            expectation=expect,
+            condition=condition,
+            budget=budget,
+            on_overdue=on_overdue,
+        ),
     )
 
 
@@ -41,22 +57,30 @@ def plan(
     minutes: float = 0,
     approvers: Sequence[str] = ("bob",),
     repeat: timedelta = timedelta(minutes=20),
+    chain: tuple[Contact, ...] = CHAIN,
+    clauses: tuple[Clause, ...] = (),
+    on_overdue: OnOverdue = "ask",
+    approval_minutes: float = 15,
 ) -> Plan:
     """A plan of these steps; ``minutes`` is the budget of the whole run."""
     steps = tuple(each.step.model_copy(update={"number": str(number)}) for number, each in enumerate(rows, start=1))
     return Plan(
         run_id=RUN_ID,
         command="/supervisor runbook P1-002 worker-3",
-        runbook=Runbook(id="P1-002", title="Child task crash loop", product="supervisor", steps=steps),
+        runbook=Runbook(
+            id="P1-002", title="Child task crash loop", product="supervisor", steps=steps, clauses=clauses
+        ).model_copy(update={"on_overdue": on_overdue}),
         target=Target(product="supervisor", kind="child", name="worker-3", scope="payments"),
         actor=Actor(surface="slack", id="U0ALICE"),
         place=Place(surface="slack", channel="C0OPS"),
         dangers=tuple(each.danger for each in rows),
         started_at=NOON,
         deadline=NOON + timedelta(minutes=minutes) if minutes else None,
-        contacts=("scotlaclair",),
-        repeat=repeat,
+        paging=Paging(
+            chain=chain, response={"high": repeat * 3}, repeat={"high": repeat}, levels={"L2": (Contact(name="dora"),)}
+        ),
         approvers=tuple(approvers),
+        approval_timeout=timedelta(minutes=approval_minutes),
     )
 
 
@@ -78,6 +102,19 @@ class Played:
             self.started.append(decision.start)
         self.aborted = self.aborted or decision.abort
         return decision
+
+    def restart(self) -> Event:
+        """Killed in the middle of its work: the state comes back from the disk, the work is looked up, not repeated.
+
+        What is known of it is what ``perform.py`` makes of the journal: nothing was changed by a preparation, and
+        whether an action happened nobody can tell.
+        """
+        self.state = RunState.model_validate_json(self.state.model_dump_json())
+        work = self.state.busy
+        assert work is not None
+        if work.kind == "prepare":
+            return Prepared(at=self.now, work=work, preview=Preview(summary="as before"), digest="cccccccccccc")
+        return Finished(at=self.now, work=work, status="uncertain", summary="The bot was stopped in the middle of it")
 
     @property
     def said(self) -> list[str]:
@@ -136,7 +173,7 @@ class Played:
         )
         return self
 
-    def press(self, verb: Verb, who: str = "bob", **more: str) -> Played:
+    def press(self, verb: Verb, who: str = "bob", **more: object) -> Played:
         self.take(
             Press.model_validate(
                 {"at": self.now, "verb": verb, "actor": f"slack:{who}", "is_requester": who == "alice", **more}

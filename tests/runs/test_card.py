@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from bot.demo.slack.block_rules import check_attachments, check_blocks, check_text, check_view
 from bot.messages import Buttons, Dialog, Message, plain_text
-from bot.runs.decide import allowed
 from bot.runs.model import Plan, RunState
+from bot.runs.presses import allowed, runs_short
 from bot.surfaces import card
 from bot.surfaces.buttons import LABELS
 from bot.surfaces.github import markdown
+from bot.surfaces.issue_card import issue_card
+from bot.surfaces.page import page_message
 from bot.surfaces.slack import blocks
 from bot.surfaces.step_text import plain_step
-from bot.surfaces.thread import page_message, thread_message
+from bot.surfaces.thread import thread_message
 from bot.words import duration
 from tests.runs.plans import CHANGE, DESTRUCTIVE, MANUAL, NOON, READ, Played, row, run
 from tests.runs.wander import Move, journeys, plans, reached
@@ -59,6 +61,9 @@ def test_every_state_can_be_shown_on_both_surfaces(plan: Plan, moves: list[Move]
     state, now = played.state, played.now + timedelta(seconds=later)
     message = card.card(state, now, name)
     is_drawn(message)
+    on_issue = issue_card(message, state, name)
+    is_drawn(on_issue)
+    assert [block for block in on_issue.blocks if block in message.blocks] == list(message.blocks)  # the very same card
     for post in played.posts[-6:]:
         is_drawn(thread_message(state, post, name))
     for page in state.escalations:
@@ -84,6 +89,10 @@ def _says_what_matters(state: RunState, message: Message, text: str) -> None:
         assert "Paged scotlaclair" in text
         assert "Acknowledge" in buttons(message)
     labels = [LABELS[verb] for verb in allowed(state)]
+    if runs_short(state):
+        labels.insert(labels.index("Cancel run") if "Cancel run" in labels else len(labels), "More time…")
+    if state.closed and state.escalations:
+        labels.append("Draft the post-incident issue")
     assert buttons(message) == labels[: len(buttons(message))]
     assert bool(labels) == bool(buttons(message))
     if step.status == "approval" and not state.closed:
@@ -160,7 +169,7 @@ def test_a_card_that_waits_for_a_second_person() -> None:
         1,
         "Step 3 of 4: waiting for approval",
         "4 min left of 5 min, until 12:05 UTC",
-        "Needs a second person: remove worker-3 from payments",
+        "Needs a second person: Remove worker-3 from payments. Waits for bob, until 12:15 UTC.",
         "[Approve…] [Deny] [Cancel run]",
     )
     approve = next(b for block in message.blocks if isinstance(block, Buttons) for b in block.items)
@@ -186,10 +195,11 @@ def test_a_page_has_all_that_the_next_person_needs() -> None:
     assert text.startswith("@scotlaclair P1-002 Child task crash loop: worker-3 needs you.")
     assert "Step 3 has used up its 5 min: nobody has approved it." in text
     assert "Step: 3 of 4: Remove it" in text
-    assert "Severity: high" in text
+    assert "Severity: high, to be answered until 13:05 UTC" in text
+    assert "To act: a second person approves: bob" in text
     assert "Open the run" in text
     assert "until somebody acknowledges" in text
-    assert buttons(message) == ["Acknowledge"]
+    assert buttons(message) == ["Acknowledge", "Approve…", "Deny"]
     assert "<@U0SCOT>" in str(blocks.draw(message, SLACK)) or "U0SCOT" in str(blocks.draw(message, SLACK).blocks)
     assert "@scotlaclair" in markdown.draw(message, GITHUB)
 
@@ -205,7 +215,7 @@ def test_a_card_that_is_done_says_what_a_person_said_and_what_took_too_long() ->
         "✓  4. Tell the customer — said by a person, 12 min, over its budget",
         "page acknowledged by scotlaclair",
     )
-    assert buttons(message) == []
+    assert buttons(message) == ["Draft the post-incident issue"]
     assert message.colour == "warning"
 
 
@@ -224,4 +234,8 @@ def test_a_cancelled_card_says_who_and_why() -> None:
 def test_a_run_that_ended_says_why() -> None:
     played = run(row("Call them", MANUAL)).press("fail", "U0BOB", reason="nobody answers")
     text = shown(thread_message(played.state, played.posts[-1], name))
-    assert text == "Run ended as failed by bob after less than 1 s: 0 steps done. Reason: nobody answers"
+    assert text.split("\n") == [
+        "Run ended as failed by bob after less than 1 s: 0 steps done. Reason: nobody answers",
+        "Nothing was changed.",
+        "Once more from there: @opsbot retry --from 1",
+    ]

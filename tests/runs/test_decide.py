@@ -196,8 +196,8 @@ class TestApproval:
         ("press", "why"),
         [
             ({"typed": "worker-3", "digest": "aaa", "is_requester": True}, "You asked for this run, so somebody else"),
-            ({"typed": "worker-2", "digest": "aaa"}, "Type the target's name, worker-3, to approve."),
-            ({"typed": "", "digest": "aaa"}, "Type the target's name, worker-3, to approve."),
+            ({"typed": "worker-2", "digest": "aaa"}, 'Nothing was approved: you typed "worker-2"'),
+            ({"typed": "", "digest": "aaa"}, "Nothing was approved: type the target's name, worker-3"),
             ({"typed": "worker-3", "digest": "bbb"}, "The plan has changed since you looked at it."),
             ({"typed": "worker-3"}, "Say which plan you have read: --digest"),
         ],

@@ -366,15 +366,18 @@ async def test_facts_that_cannot_be_stored_are_made_storable(bench: Bench, value
 
 
 async def test_a_full_disk_makes_a_step_wait_before_it_does_anything(bench: Bench) -> None:
-    await bench.store.rows(sa.select(1))  # there is a connection
-    async with bench.store.engine.connect() as connection:
-        await connection.exec_driver_sql("PRAGMA query_only = ON")
-    working = asyncio.create_task(bench.perform("shelf.put"))
-    await asyncio.sleep(0.2)
-    assert bench.shelf.things == []
-    assert not working.done()
-    async with bench.store.read() as connection:
-        await connection.exec_driver_sql("PRAGMA query_only = OFF")
+    @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
+    def _full(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO opsbot_journal"):
+            raise sa.exc.OperationalError(statement, {}, Exception("database or disk is full"))
+
+    try:
+        working = asyncio.create_task(bench.perform("shelf.put"))
+        await asyncio.sleep(0.2)
+        assert bench.shelf.things == []
+        assert not working.done()
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", _full)
     async with asyncio.timeout(20):
         assert (await working).status == "done"
     assert len(bench.shelf.things) == 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from bot.handler import Danger, Observation, Preview, Provenance
+from bot.runbooks.model import OnOverdue
 from bot.runs.decide import allowed, new_run, next_due
 from bot.runs.model import Begin, Event, Finished, Outcome, Plan, Prepared, RunState, Tick, Verb, Work
 from tests.runs.plans import NOON, Played, plan, row
@@ -31,11 +32,14 @@ _words = st.sampled_from(
 )
 
 
+_policies: st.SearchStrategy[OnOverdue] = st.sampled_from(("ask", "ask", "continue", "stop"))
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """Something that happens: its kind, how long after the last one, and what it needs."""
 
-    kind: str  # tick, due, prepared, finished, press, again, stale
+    kind: str  # tick, due, work, press, again, stale, killed
     seconds: float
     more: dict[str, Any]
 
@@ -48,15 +52,23 @@ def plans() -> st.SearchStrategy[Plan]:
         minutes=st.sampled_from((0, 0, 1, 10)),
         expect=st.sampled_from(("", "children.running == 3", "`Process` is `fine`")),
         condition=st.sampled_from((None, None, "it is down")),
+        on_overdue=_policies,
     )
     return st.builds(
-        lambda rows, minutes, approvers, repeat: plan(
-            *rows, minutes=minutes, approvers=approvers, repeat=timedelta(minutes=repeat)
+        lambda rows, minutes, approvers, repeat, on_overdue, approval_minutes: plan(
+            *rows,
+            minutes=minutes,
+            approvers=approvers,
+            repeat=timedelta(minutes=repeat),
+            on_overdue=on_overdue,
+            approval_minutes=approval_minutes,
         ),
         st.lists(rows, min_size=1, max_size=4),
         minutes=st.sampled_from((0, 5, 30)),
         approvers=st.sampled_from((("bob",), ())),
         repeat=st.sampled_from((1, 20)),
+        on_overdue=_policies,
+        approval_minutes=st.sampled_from((1, 15)),
     )
 
 
@@ -95,6 +107,8 @@ def _moves() -> st.SearchStrategy[Move]:
             "typed": st.sampled_from(("worker-3", "worker-3", "worker-4", "")),
             "digest": st.sampled_from(("right", "right", "right", "", *DIGESTS)),
             "reason": _words,
+            "span": st.sampled_from((None, timedelta(minutes=10), timedelta(minutes=10), timedelta(days=400))),
+            "to": st.sampled_from(("bob", "")),
         }
     )
     seconds = st.sampled_from((0, 0, 1, 30, 59.5, 600, 7200))
@@ -104,7 +118,7 @@ def _moves() -> st.SearchStrategy[Move]:
         st.builds(Move, st.just("work"), seconds, st.tuples(prepared, finished).map(lambda two: {"two": two})),
         st.builds(Move, st.just("press"), seconds, press),
         st.builds(Move, st.just("press"), seconds, press),
-        st.builds(Move, st.sampled_from(("tick", "due", "again", "stale")), seconds, nothing),
+        st.builds(Move, st.sampled_from(("tick", "due", "again", "stale", "killed")), seconds, nothing),
     )
 
 
@@ -137,6 +151,8 @@ def event_of(move: Move, played: Played, seen: list[Event]) -> Event:
             return Tick(at=played.now)
         case "again" if seen:
             return seen[-1]
+        case "killed" if state.busy:
+            return played.restart()
         case "stale":
             ended = [event for event in seen if isinstance(event, Prepared | Finished) and event.work != state.busy]
             if ended:
