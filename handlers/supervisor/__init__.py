@@ -1,7 +1,8 @@
 """``/supervisor``: processes that are built on rust-supervisor, driven through their ``dashboard-ipc.v1`` socket.
 
-Commands are in ``commands.py``, actions in ``actions.py``, facts in ``facts.py``; ``client.py`` talks to a process,
-``link.py`` finds out why one cannot be talked to, ``protocol.py`` knows the lines.
+Commands are in ``commands/``, actions in ``actions/``, facts in ``facts/``; ``client.py`` talks to a process,
+``relay.py`` to one behind its relay, ``link.py`` finds out why one cannot be talked to, ``protocol.py`` knows the
+lines. ``polling.py`` looks at all of them once a second; ``host.py`` runs what the configuration allows on the host.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from handlers.supervisor.actions import ACTIONS
 from handlers.supervisor.commands import supervisor
 from handlers.supervisor.facts import definitions
 from handlers.supervisor.handler import SupervisorHandler
+from handlers.supervisor.report import REPORT
 from handlers.supervisor.settings import SETUP, SupervisorSettings
 from handlers.supervisor.verify import VERIFICATION
 
@@ -35,8 +37,10 @@ PHRASES: dict[str, str] = {
 
 
 async def connect(settings: SupervisorSettings, services: Services) -> SupervisorHandler:
-    """The connected product. Opens nothing: a process that is down now may be up when it is asked."""
-    return SupervisorHandler(settings, services)
+    """The connected product. A process that is down now may be up when it is asked."""
+    handler = SupervisorHandler(settings, services)
+    handler.poller.start()
+    return handler
 
 
 product = Product(
@@ -52,4 +56,5 @@ product = Product(
     actions=ACTIONS,
     phrases=PHRASES,
     verification=VERIFICATION,
+    report=REPORT,
 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 from bot.words import counted
 from handlers.supervisor.protocol import ChildRecord, State, Verb
@@ -18,6 +19,11 @@ RUNNING = ("running", "ready")
 STOPPED = ("no_active_attempt", "idle")
 UNLIMITED = 4294967295
 SHORTEST_HISTORY = timedelta(seconds=10)
+
+
+def shown(name: str) -> str:
+    """A name from the wire for people: what could pass for a line of its own is written out."""
+    return name[:100] if name.isprintable() else name[:100].encode("unicode_escape", "replace").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,27 @@ class Child:
         return self.record is not None and self.record.stop_state == "failed"
 
 
+_KNOWN: WeakKeyDictionary[State, dict[str, Child]] = WeakKeyDictionary()
+
+
 def children(state: State) -> tuple[Child, ...]:
     """Declared children in their order, then those that have a record only."""
+    return tuple(_by_id(state).values())
+
+
+def find(state: State, child_id: str) -> Child | None:
+    return _by_id(state).get(child_id)
+
+
+def _by_id(state: State) -> dict[str, Child]:
+    """Made once for each state: a look asks for its children many times, and there may be thousands."""
+    found = _KNOWN.get(state)
+    if found is None:
+        found = _KNOWN[state] = {child.id: child for child in _children(state)}
+    return found
+
+
+def _children(state: State) -> tuple[Child, ...]:
     records = {record.child_id: record for record in state.child_runtime_records or ()}
     found = [
         Child(node.child_id, node.path or f"/{node.child_id}", True, node.criticality, records.pop(node.child_id, None))
@@ -66,8 +91,9 @@ def children(state: State) -> tuple[Child, ...]:
     return tuple(found)
 
 
-def find(state: State, child_id: str) -> Child | None:
-    return next((child for child in children(state) if child.id == child_id), None)
+def is_down(state: State) -> bool:
+    """Whether the tree was shut down: nothing in this process starts again."""
+    return bool(state.runtime_state) and all(row.shutdown_state == "completed" for row in state.runtime_state)
 
 
 def unusable(state: State) -> str | None:
@@ -125,6 +151,16 @@ def condition(child: Child) -> str:
     return record.operation
 
 
+def summary(child: Child) -> str:
+    """``running, attempt 4, 3 of 10 failures in 60 s``."""
+    record = child.record
+    if record is None:
+        return condition(child)
+    attempt = f", attempt {record.attempt}" if record.attempt is not None else ""
+    failures = f", failures {restart_limit(record)}" if record.restart_limit.used else ""
+    return f"{condition(child)}{attempt}{failures}"
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A state and when it was read."""
@@ -155,7 +191,7 @@ def failing(samples: Sequence[Sample], max_backoff: float) -> dict[str, str]:
     there was no attempt for longer than ``max_backoff`` seconds (``undecided`` tells when that takes another sample).
     """
     found: dict[str, str] = {}
-    for child in children(samples[-1].state) if samples else ():
+    for child in children(samples[-1].state) if samples and not is_down(samples[-1].state) else ():
         record = child.record
         if record is None or child.ghost:
             continue
@@ -179,6 +215,8 @@ def undecided(samples: Sequence[Sample], max_backoff: float) -> bool:
     """Whether a child could be dead or only between two attempts, so that another sample is needed."""
     if not samples:
         return True
+    if is_down(samples[-1].state):
+        return False
     known = failing(samples, max_backoff)
     return any(
         child.record is not None

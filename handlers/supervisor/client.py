@@ -11,9 +11,9 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bot.breakers import Breaker, BreakerOpen
 from bot.clock import Clock
 from bot.errors import UserError
 from handlers.supervisor import children
@@ -24,7 +24,6 @@ from handlers.supervisor.protocol import (
     PUSH_LIMIT,
     UNREADABLE,
     CommandResult,
-    DashboardError,
     Hello,
     ProtocolError,
     Reply,
@@ -38,37 +37,26 @@ from handlers.supervisor.protocol import (
     read_state,
 )
 from handlers.supervisor.settings import SupervisorTarget
+from handlers.supervisor.transport import GONE, Probe, Rejected
 
 Read = TypeVar("Read")
 Params = Callable[[], Mapping[str, Any]]
 
+HANGS = ("silent", "backlog")  # what costs a whole time-out
 IDLE_SECONDS = 240.0  # the process closes a connection that was quiet for 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # after rate_limit_exceeded, in seconds
 
 
-class Rejected(UserError):
-    """The process answered and will not do it. ``error.code`` tells why."""
-
-    def __init__(self, target: str, error: DashboardError) -> None:
-        super().__init__(f"{target}: {_explain(error)}")
-        self.target = target
-        self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Round trips in seconds; None with the reason in ``hello_error`` / ``state_error`` when there was no answer."""
-
-    hello: float | None
-    state: float | None
-    hello_error: str = ""
-    state_error: str = ""
-
-
 class SupervisorClient:
-    """The client of one target. Raises ``LinkError`` (nothing or nonsense came back) and ``Rejected``."""
+    """``handlers.supervisor.transport.Client`` over the socket of the process."""
 
-    def __init__(self, name: str, target: SupervisorTarget, clock: Clock) -> None:
+    poll_pause = 0.25  # the process allows more
+    untold = ""
+
+    def __init__(self, name: str, target: SupervisorTarget, clock: Clock, breaker: Breaker | None = None) -> None:
+        """``breaker``: keeps a process that hangs from being asked again and again; ``probe`` asks it all the same."""
+        self._breaker = breaker
+        self._silent_socket = (0, 0)  # the file of the socket that did not answer last
         self.name = name
         self.target = target
         self._clock = clock
@@ -117,7 +105,14 @@ class SupervisorClient:
         return state
 
     async def command(
-        self, verb: Verb, *, target_id: str, child_path: str | None, reason: str, requested_by: str
+        self,
+        verb: Verb,
+        *,
+        target_id: str,
+        child_path: str | None,
+        reason: str,
+        requested_by: str,
+        child_manifest: str | None = None,
     ) -> CommandResult:
         """Send a command once. What it did is in the state, not in the answer.
 
@@ -131,6 +126,7 @@ class SupervisorClient:
                 command_id=str(uuid.uuid4()),
                 target_id=target_id,
                 child_path=child_path,
+                child_manifest=child_manifest,
                 reason=reason.strip() or "no reason given",
                 requested_by=requested_by,
                 requested_at_unix_nanos=time.time_ns(),
@@ -146,23 +142,28 @@ class SupervisorClient:
     async def probe(self) -> Probe:
         """``hello`` and ``state`` side by side, each on a connection of its own: which of the two hangs, tells."""
         hello, state = await asyncio.gather(self._probe("hello"), self._probe("state"))
-        return Probe(hello[0], state[0], hello[1], state[1])
+        listener = hello[2] or state[2]
+        self._last_listener = listener or self._last_listener
+        code, gone = state[3], state[3] in GONE
+        return Probe(hello[0], state[0], hello[1], state[1], listener, "" if gone else code, code if gone else "")
 
-    async def _probe(self, method: str) -> tuple[float | None, str]:
+    async def _probe(self, method: str) -> tuple[float | None, str, Listener | None, str]:
+        """Seconds, else why not; who listens; the code of a refusal."""
         other = SupervisorClient(self.name, self.target, self._clock)
         started = time.perf_counter()
         try:
             await other._request(method, dict, self.target.request_timeout)
         except LinkError as error:
-            return None, error.message
+            return None, error.message, other.listener, ""
         except Rejected as error:
             # Registration is off: an answer all the same. A state without a control loop is not.
             if error.error.stage != "registration":
-                return None, error.message
+                return None, error.message, other.listener, error.error.code
         finally:
-            self._last_listener = other.listener or self._last_listener
             await other.close()
-        return time.perf_counter() - started, ""
+        if method == "state" and self._breaker:
+            self._breaker.works("it answers again")
+        return time.perf_counter() - started, "", other.listener, ""
 
     def _read(self, read: Callable[[Reply], Read], reply: Reply, *, sent: bool = False) -> Read:
         try:
@@ -188,6 +189,35 @@ class SupervisorClient:
             pause = min(LONGEST_PAUSE, pause * 2)
 
     async def _exchange(self, method: str, params: Mapping[str, Any], seconds: float) -> Reply:
+        """One request behind the breaker. What fails at once (nobody listens, no permission) does not open it."""
+        if self._breaker is None:
+            return await self._ask(method, params, seconds)
+        if self._breaker.state == "open" and self._socket_file() != self._silent_socket:
+            self._breaker.works("another process listens")
+        try:
+            with self._breaker.calling() as call:
+                try:
+                    return await self._ask(method, params, seconds)
+                except LinkError as error:
+                    if error.cause in HANGS and error.asked:
+                        call.failed(error.message.removeprefix(f"{self.name}: ").rstrip("."))
+                        self._silent_socket = self._socket_file()
+                    raise
+        except BreakerOpen as error:
+            text = f"was not asked: {error.message}. /supervisor health looks at it at once."
+            raise LinkError(self.name, "silent", text, asked=False) from None
+
+    def _socket_file(self) -> tuple[int, int]:
+        """Which file the socket is: a process that was started anew has made another one. Zeros when it is gone."""
+        if self.target.socket is None:
+            return (0, 0)
+        try:
+            found = self.target.socket.stat()
+        except OSError:
+            return (0, 0)
+        return (found.st_ino, found.st_ctime_ns)
+
+    async def _ask(self, method: str, params: Mapping[str, Any], seconds: float) -> Reply:
         """One line out, its line in. Raises ``LinkError``; ``sent`` is set as soon as a command may have arrived."""
         changes = method.startswith("command.")
         request_id = str(uuid.uuid4())
@@ -219,10 +249,9 @@ class SupervisorClient:
                                 raise LinkError(self.name, "closed", _closed(method), sent=sent) from None
         except TimeoutError:
             if waiting:
-                text = (
-                    f"still waiting for the answer to an earlier request after {seconds:.3g} s; this one was not sent."
-                )
-                raise LinkError(self.name, "silent", text) from None
+                waited = f"{round(seconds, 1):g} s"
+                text = f"still waiting for the answer to an earlier request after {waited}; this one was not sent."
+                raise LinkError(self.name, "silent", text, asked=False) from None
             raise LinkError(self.name, "silent", _silent(method, seconds, sent), sent=sent) from None
         except ProtocolError as error:
             raise LinkError(self.name, "protocol", _not_the_protocol(error), sent=sent) from None
@@ -243,11 +272,7 @@ class SupervisorClient:
     async def _answer(self, connection: Connection, request_id: str) -> Reply:
         """The next line that answers something. The id is a cross-check; the position decides."""
         for _ in range(PUSH_LIMIT):  # more would leave nothing of the event loop to others
-            try:
-                line = await connection.reader.readuntil(b"\n")
-            except asyncio.LimitOverrunError:
-                raise ProtocolError("a line of more than 4 MiB") from None
-            reply = parse_line(line)
+            reply = parse_line(await connection.reader.line())
             if reply is None:
                 continue
             if reply.request_id not in (request_id, UNREADABLE):
@@ -257,33 +282,16 @@ class SupervisorClient:
         raise ProtocolError(f"{PUSH_LIMIT} lines and no answer among them")
 
 
-def _explain(error: DashboardError) -> str:
-    advice = {
-        "authz_denied": "The bot's user may not send commands: add its uid to "
-        "dashboard.security_config.authorization.allowed_uids of the process.",
-        "authz_not_configured": "Configure dashboard.security_config.authorization of the process.",
-        "audit_write_failed": "The audit log of the process cannot be written; it refuses commands until it can.",
-        "audit_queue_full": "The audit log of the process cannot keep up; it refuses commands until it can.",
-        "current_state_failed": "Its control loop is gone; only a restart of the process helps.",
-        "command_timeout": "It did not answer its own command in time and may still carry it out.",
-        "target_unavailable": "No supervision tree runs behind its socket.",
-        "replay_detected": "It takes the request for a repetition.",
-    }.get(error.code, "")
-    if error.code.startswith("peer_cred"):
-        advice = "The bot must run as the same user as the process."
-    said = f"{error.code} at {error.stage or 'an unnamed stage'}" + (f": {error.message}" if error.message else "")
-    return f"the process refused ({said}). {advice}".rstrip()
-
-
 def _silent(method: str, seconds: float, sent: bool) -> str:
+    waited = f"{round(seconds, 1):g} s"
     if sent:
-        return f"no answer to {method} within {seconds:.3g} s; it may still be carried out."
+        return f"no answer to {method} within {waited}; it may still be carried out."
     if method == "state":
         return (
-            f"connected, but no answer to state within {seconds:.3g} s: the control loop is stalled. "
+            f"connected, but no answer to state within {waited}: the control loop is stalled. "
             "Compare with /supervisor status, which also asks hello."
         )
-    return f"connected, but no answer to {method} within {seconds:.3g} s: the process hangs or its runtime is starved."
+    return f"connected, but no answer to {method} within {waited}: the process hangs or its runtime is starved."
 
 
 def _closed(method: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from bot.errors import Unavailable
-from handlers.supervisor.protocol import LINE_LIMIT
+from handlers.supervisor.lines import PIECE, LineReader
 from handlers.supervisor.settings import SupervisorTarget
 
 Cause = Literal[
@@ -39,13 +39,17 @@ Cause = Literal[
 
 
 class LinkError(Unavailable):
-    """The supervised process was not reached or did not answer. ``sent``: a command may have arrived nevertheless."""
+    """The supervised process was not reached or did not answer. ``sent``: a command may have arrived nevertheless.
 
-    def __init__(self, target: str, cause: Cause, text: str, *, sent: bool = False) -> None:
+    Not ``asked``: the request was kept back, so that it says nothing about the process.
+    """
+
+    def __init__(self, target: str, cause: Cause, text: str, *, sent: bool = False, asked: bool = True) -> None:
         super().__init__(f"{target}: {text}")
         self.target = target
         self.cause = cause
         self.sent = sent
+        self.asked = asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Listener:
 class Connection:
     """An open connection. After any error in the middle of an answer it is closed, never used further."""
 
-    reader: asyncio.StreamReader
+    reader: LineReader
     writer: asyncio.StreamWriter
     listener: Listener
     used_at: float  # of the event loop's clock
@@ -74,7 +78,7 @@ class Connection:
 async def connect(name: str, target: SupervisorTarget) -> Connection:
     """Open a connection within ``connect_timeout``. Raises ``LinkError``."""
     loop = asyncio.get_running_loop()
-    _check_path(name, target)
+    check_path(name, target)
     give_up_at = loop.time() + target.connect_timeout
     while (opened := _open(name, target)) is None:
         if loop.time() >= give_up_at:
@@ -87,23 +91,41 @@ async def connect(name: str, target: SupervisorTarget) -> Connection:
         await asyncio.sleep(0.05)
     try:
         listener = _listener(opened)
-        if target.uid is not None and listener.uid != target.uid:
+        if listener.uid not in expected_owners(target):
             raise LinkError(
                 name,
                 "owner",
-                f"pid {listener.pid} of uid {listener.uid} listens at {target.socket}, not uid {target.uid} as "
-                "configured. Nothing was sent. Find out who it is, or correct uid in the configuration.",
+                f"pid {listener.pid} of uid {listener.uid} listens at {target.socket}, not {_expected(target)}. "
+                "Nothing was sent. Find out who it is, or correct uid in the configuration.",
             )
-        reader, writer = await asyncio.open_unix_connection(sock=opened, limit=LINE_LIMIT)
+        reader, writer = await asyncio.open_unix_connection(sock=opened, limit=PIECE)
     except BaseException:
         opened.close()
         raise
-    return Connection(reader, writer, listener, used_at=loop.time())
+    return Connection(LineReader(reader), writer, listener, used_at=loop.time())
 
 
-def _check_path(name: str, target: SupervisorTarget) -> None:
-    """What the file itself tells before anything is connected."""
-    path = target.socket
+def expected_owners(target: SupervisorTarget) -> frozenset[int]:
+    """The users that may own the socket and listen on it: the configured one, else root and the bot's own."""
+    return frozenset({0, os.geteuid()}) if target.uid is None else frozenset({target.uid})
+
+
+def _expected(target: SupervisorTarget) -> str:
+    if target.uid is not None:
+        return f"uid {target.uid} as configured"
+    return f"root or the bot's own uid {os.geteuid()} (set uid when it is right)"
+
+
+def socket_path(target: SupervisorTarget) -> Path:
+    """The configured socket; only targets that have one are asked for it."""
+    if target.socket is None:
+        raise AssertionError("a target without a socket is reached through its relay")
+    return target.socket
+
+
+def check_path(name: str, target: SupervisorTarget) -> os.stat_result:
+    """What the file itself tells before anything is connected. Raises ``LinkError``."""
+    path = socket_path(target)
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -130,12 +152,13 @@ def _check_path(name: str, target: SupervisorTarget) -> None:
             "regular file",
             f"{path} is {kind}, not a socket. The process cannot bind there: move it away and restart the process.",
         )
-    if target.uid is not None and found.st_uid != target.uid:
+    if found.st_uid not in expected_owners(target):
         raise LinkError(
             name,
             "owner",
-            f"{path} belongs to uid {found.st_uid}, not to uid {target.uid} as configured. Nothing was sent.",
+            f"{path} belongs to uid {found.st_uid}, not to {_expected(target)}. Nothing was sent.",
         )
+    return found
 
 
 def _open(name: str, target: SupervisorTarget) -> socket.socket | None:
@@ -152,7 +175,7 @@ def _open(name: str, target: SupervisorTarget) -> socket.socket | None:
         return None
     except OSError as error:
         opened.close()
-        raise _refused(name, target.socket, error) from None
+        raise _refused(name, socket_path(target), error) from None
     return opened
 
 

@@ -31,13 +31,27 @@ MOST_BUTTONS = 4
 COLUMNS = ("Child", "State", "Attempt", "Failures", "Last stop")
 
 
-def headline(state: State) -> str:
-    """``4 of 5 children run; worker-3 has no attempt``."""
+def headline(state: State, failing: Mapping[str, str] | None = None) -> str:
+    """``4 of 5 children run; worker-3 has no attempt``. A child in a crash loop does not count as one that runs.
+
+    ``failing`` are the children that fail, with how that is known; without it only this one state speaks.
+    """
+    failing = failing or {}
     found = children.children(state)
     expected = [child for child in found if not child.removed]
-    running = sum(child.running for child in found)
-    text = f"{running} of {counted(len(expected), 'child', 'children')} run"
-    other = [f"{child.id} is {children.condition(child)}" for child in expected if not child.running]
+    well = {child.id for child in expected if child.running and child.id not in failing}
+    if children.is_down(state):
+        return (
+            f"the tree was shut down, only a new process starts its {counted(len(expected), 'child', 'children')} again"
+        )
+    text = f"{len(well)} of {counted(len(expected), 'child', 'children')} run"
+    other = [
+        f"{children.shown(child.id)} fails: {failing[child.id]}"
+        if child.running or child.id in failing
+        else f"{children.shown(child.id)} is {children.condition(child)}"
+        for child in expected
+        if child.id not in well
+    ]
     if other:
         text += "; " + "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
     return text
@@ -72,7 +86,8 @@ def status_message(
     blocks: list[Block] = []
     if len(seen) > MOST_DETAILED:
         rows = tuple(
-            (name, _link(one), headline(one.state) if one.state else one.problem) for name, one in seen.items()
+            (name, _link(one), headline(one.state, one.failing) if one.state else one.problem)
+            for name, one in seen.items()
         )
         blocks.append(Table(("Process", "Link", "Children"), rows))
         blocks.append(Note(line("/supervisor status <target> shows one of them whole.")))
@@ -83,7 +98,8 @@ def status_message(
     if buttons:
         blocks.append(Buttons(buttons))
     summary = "; ".join(
-        f"{name}: {headline(one.state) if one.state else 'not reached'}" for name, one in list(seen.items())[:5]
+        f"{name}: {headline(one.state, one.failing) if one.state else 'not reached'}"
+        for name, one in list(seen.items())[:5]
     )
     return Message(summary=summary, blocks=tuple(blocks), colour=_colour(seen))
 
@@ -109,7 +125,7 @@ def _details(name: str, seen: Seen, socket: str) -> list[Block]:
         rows = tuple(child for child in shown if not child.running)[:MOST_ROWS]
     pid = f"pid {seen.listener.pid} of uid {seen.listener.uid}" if seen.listener else "pid unknown"
     blocks: list[Block] = [
-        Heading(f"{name}: {headline(seen.state)}"),
+        Heading(f"{name}: {headline(seen.state, seen.failing)}"),
         Fields(
             (
                 ("Link", line(f"{_link(seen)}, {pid}")),
@@ -147,9 +163,15 @@ def _link(seen: Seen) -> str:
 def _row(child: Child) -> tuple[str, ...]:
     record = child.record
     if record is None:
-        return child.id, children.condition(child), "-", "-", "-"
+        return children.shown(child.id), children.condition(child), "-", "-", "-"
     attempt = "-" if record.attempt is None else str(record.attempt)
-    return child.id, children.condition(child), attempt, children.restart_limit(record), record.stop_state or "-"
+    return (
+        children.shown(child.id),
+        children.condition(child),
+        attempt,
+        children.restart_limit(record),
+        record.stop_state or "-",
+    )
 
 
 def _trouble(seen: Seen) -> list[str]:

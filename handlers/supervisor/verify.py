@@ -18,10 +18,10 @@ from bot.runbooks.claims import Claim
 from bot.runbooks.expectations import Within, names, parse, walk
 from bot.runbooks.verify import Finding
 from handlers.supervisor import children
-from handlers.supervisor.client import Rejected
 from handlers.supervisor.handler import SupervisorHandler
 from handlers.supervisor.link import LinkError
 from handlers.supervisor.protocol import State
+from handlers.supervisor.transport import Rejected
 
 RECORDED = "recorded at rust-supervisor 3f92078"
 HEARTBEAT = timedelta(seconds=15)  # registration_heartbeat_interval_seconds of the example configuration
@@ -137,7 +137,7 @@ def judge(claims: Sequence[Claim], processes: Sequence[Process]) -> list[Finding
 
 async def _process(handler: SupervisorHandler, name: str) -> Process:
     client = handler.clients[name]
-    socket = str(client.target.socket)
+    socket = client.target.address
     announced = problem = ""
     try:
         hello = await client.hello()

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,11 @@ class Desk:
     async def do(self, name: str, child: str, **changes: Any) -> ActionResult:
         return await action(name).perform(self.handler, self.context(child, **changes))
 
+    async def do_on_process(self, name: str, process: str = "payments", **changes: Any) -> ActionResult:
+        """An action of a run on a whole process."""
+        target = Target(product="supervisor", kind="target", name=process)
+        return await action(name).perform(self.handler, replace(self.context("", process, **changes), target=target))
+
     async def preview(self, name: str, child: str) -> Preview:
         shown = action(name).preview
         assert shown is not None
@@ -174,7 +179,7 @@ def action(name: str) -> Action:
 
 
 async def connected(targets: dict[str, dict[str, Any]]) -> SupervisorHandler:
-    settings = SupervisorSettings.model_validate({"targets": targets})
+    settings = SupervisorSettings.model_validate({"targets": targets, "poll_seconds": 0})
 
     async def run_blocking(function: Callable[..., Any], /, *args: Any) -> Any:
         return await asyncio.to_thread(function, *args)

@@ -12,7 +12,8 @@ import pytest
 
 from bot.errors import UserError
 from bot.handler import Danger
-from handlers.supervisor import actions, product
+from handlers.supervisor import product
+from handlers.supervisor.actions import child
 from handlers.supervisor.link import LinkError
 from tests.supervisor.conftest import (
     CHILDREN,
@@ -97,7 +98,7 @@ async def test_remove_leaves_no_slot_and_a_restart_brings_a_declared_child_back(
     with pytest.raises(UserError, match=r"was removed; only handle\.restart_child"):
         await desk.do("handle.pause_child()", "worker-1")
     back = await desk.do("handle.restart_child()", "worker-1")
-    assert back.summary == "payments: worker-1 runs attempt 1 after no attempt."
+    assert back.summary == "payments: worker-1 runs attempt 2 after no attempt."
 
 
 async def test_an_unknown_child_is_refused_before_anything_is_sent(desks: Desks) -> None:
@@ -197,7 +198,7 @@ async def test_a_command_that_nobody_answers_may_still_be_done_later(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state is answered and unchanged; that proves nothing while the command may wait somewhere."""
-    monkeypatch.setattr(actions, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(child, "SETTLE_SECONDS", 0.1)
 
     def deaf_to_commands(request: dict[str, Any]) -> bytes:
         return a_state(request) if request["method"] == "state" else b""

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
-from bot.demo.supervised_process import ChildSpec, Limits
+from bot.breakers import Breaker
+from bot.clock import ManualClock
+from bot.demo.supervised_process import ChildSpec, Faults, Limits, ProcessConfig, SupervisedProcess
 from bot.errors import UserError
-from handlers.supervisor.client import Rejected
+from handlers.supervisor.client import SupervisorClient
 from handlers.supervisor.link import LinkError
+from handlers.supervisor.settings import SupervisorTarget
+from handlers.supervisor.transport import Rejected
 from tests.supervisor.conftest import CHILDREN, STEADY, Desks, Scripted, a_state, said, until
 from tests.supervisor.test_link import client
 
@@ -121,11 +125,11 @@ async def test_pushes_between_question_and_answer_are_skipped(folder: Path) -> N
     ("answer", "text"),
     [
         (b"<html>\n", "a line that is not JSON"),
-        (b"\xff\xfe\n", "a line that is not UTF-8"),
-        (b"[]\n", "a JSON list, not an object"),
+        (b"\xff\xfe\n", "a line that is not JSON"),
+        (b"[]\n", "a line of another shape (Expected `object`, got `array`)"),
         (b'{"request_id":"somebody-else","ok":true,"result":{}}\n', "the answer to another request"),
         (b'{"request_id":"invalid-request","ok":true,"result":{"type":"hello"}}\n', "where state was asked for"),
-        (b"x" * (5 * 1024 * 1024) + b"\n", "a line of more than 4 MiB"),
+        (b"x" * (33 * 1024 * 1024) + b"\n", "a line of more than 32 MiB"),
     ],
 )
 async def test_something_else_behind_the_socket(folder: Path, answer: bytes, text: str) -> None:
@@ -259,3 +263,63 @@ async def test_who_may_not_write_is_told_what_to_configure(desks: Desks) -> None
     assert "add its uid to dashboard.security_config.authorization.allowed_uids" in refused.value.message
     assert "Nothing was changed" in refused.value.message
     assert desk.processes["payments"].executed == []
+
+
+async def test_a_process_that_hangs_is_not_asked_again_and_again_until_another_one_listens(tmp_path: Path) -> None:
+    """Five time-outs open the breaker; a socket that was made anew closes it at once."""
+    clock = ManualClock()
+    breaker = Breaker("socket payments", clock)
+    target = SupervisorTarget(socket=tmp_path / "p.sock", request_timeout=0.05, connect_timeout=0.05)
+    config = ProcessConfig(socket=tmp_path / "p.sock", name="payments", children=STEADY)
+    async with SupervisedProcess(config, Faults(active={"hang-control-loop"})):
+        client = SupervisorClient("payments", target, clock, breaker)
+        for _ in range(5):
+            with pytest.raises(LinkError, match="no answer to state"):
+                await client.state()
+        with pytest.raises(LinkError, match="was not asked: the bot's breaker for socket payments is open"):
+            await client.state()
+        assert (await client.probe()).hello is not None  # whoever looks for the cause is not kept from it
+        await client.close()
+    async with SupervisedProcess(config):
+        assert (await client.state()).target_id == "payments"
+        assert breaker.state == "closed"
+        await client.close()
+
+
+async def test_requests_that_wait_behind_a_long_shutdown_do_not_count_against_the_process(tmp_path: Path) -> None:
+    """They were never sent. Else the breaker would keep the bot from seeing how the shutdown ends."""
+    clock = ManualClock()
+    breaker = Breaker("socket payments", clock)
+    limits = {"request_timeout": 0.05, "connect_timeout": 1.0, "command_timeout": 5.0}
+    target = SupervisorTarget(socket=tmp_path / "p.sock", **limits)
+    slow = (ChildSpec("archive", behaviour="slow_to_stop", stop_takes=1.0),)
+    config = ProcessConfig(socket=tmp_path / "p.sock", name="payments", children=slow, graceful_timeout=3.0)
+    async with SupervisedProcess(config):
+        client = SupervisorClient("payments", target, clock, breaker)
+        shutting = asyncio.create_task(
+            client.command("shutdown_tree", target_id="payments", child_path=None, reason="", requested_by="test")
+        )
+        await asyncio.sleep(0)
+        for _ in range(6):
+            with pytest.raises(LinkError, match="still waiting for the answer to an earlier request"):
+                await client.state()
+        assert breaker.state == "closed"
+        assert (await shutting).accepted
+        await client.close()
+
+
+async def test_a_breaker_that_a_person_has_opened_is_not_closed_by_whoever_looks(tmp_path: Path) -> None:
+    clock = ManualClock()
+    breaker = Breaker("socket payments", clock)
+    config = ProcessConfig(socket=tmp_path / "p.sock", name="payments", children=STEADY)
+    async with SupervisedProcess(config):
+        client = SupervisorClient("payments", SupervisorTarget(socket=tmp_path / "p.sock"), clock, breaker)
+        breaker.trip("maintenance")
+        assert (await client.probe()).state is not None
+        with pytest.raises(LinkError, match=r"is open \(maintenance\)"):
+            await client.state()
+        await clock.advance(60)
+        for _ in range(3):
+            await client.state()
+        assert breaker.state == "closed"
+        await client.close()

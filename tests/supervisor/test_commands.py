@@ -181,7 +181,8 @@ async def test_runbook_starts_the_procedure_on_the_child(desks: Desks) -> None:
     assert run.changes
     assert [step.action for step in run.runbook.steps] == [
         "handle.current_state()",
-        None,
+        "exit_reason()",
+        "handle.restart_budget()",
         "handle.quarantine_child()",
         "handle.remove_child()",
         "handle.current_state()",

@@ -12,7 +12,7 @@ from bot.runbooks.model import Step
 from handlers.supervisor import product
 from tests.supervisor.conftest import CHILDREN, WAIT_SECONDS, Desk, Desks
 
-INPUTS = {"threshold": "3"}
+INPUTS = {"threshold": "2"}
 
 
 async def judged(desk: Desk, step: Step) -> Verdict:
@@ -42,10 +42,11 @@ async def test_every_row_that_the_bot_does_is_met(desks: Desks) -> None:
         shown.append(f"{step.number} {step.action} {result.status}, {verdict.outcome}")
     assert shown == [
         "1 handle.current_state() done, met",
-        "2 by a person",
-        "3 handle.quarantine_child() done, met",
-        "4 handle.remove_child() done, met",
-        "5 handle.current_state() done, met",
+        "2 exit_reason() manual, cannot tell",  # no log is configured
+        "3 handle.restart_budget() done, nothing expected",
+        "4 handle.quarantine_child() done, met",
+        "5 handle.remove_child() done, met",
+        "6 handle.current_state() done, met",
     ]
     assert desk.processes["payments"].executed == ["quarantine_child /worker-3", "remove_child /worker-3"]
     assert await desk.value("children.running") == await desk.value("target_count") == 4

@@ -120,11 +120,9 @@ async def test_a_command_is_checked_before_it_is_done(
     assert process.executed == []
 
 
-async def test_a_command_without_a_child_is_taken_and_failed(line: Line) -> None:
+async def test_a_command_without_a_child_is_refused(line: Line) -> None:
     answer = await line.command("pause_child", None)
-    result = answer["result"]["result"]
-    assert (answer["ok"], result["accepted"], result["status"]) == (True, False, "failed")
-    assert result["error"]["code"] == "command_failed"
+    assert (answer["ok"], answer["error"]["code"]) == (False, "validation_failed")
 
 
 async def test_the_command_is_what_the_parameters_say_not_the_method(line: Line, process: SupervisedProcess) -> None:
@@ -147,11 +145,11 @@ async def test_an_unknown_child_is_accepted_and_only_resume_leaves_a_ghost(line:
     assert state["state_generation"] == 6  # one per command
 
 
-async def test_a_repeated_id_gets_the_old_answer(line: Line, process: SupervisedProcess) -> None:
-    first = await line.ask("state", request_id="same")
-    await line.command("pause_child", "/worker-1")
-    assert await line.ask("state", request_id="same") == first
-    assert process.requests == 2
+async def test_a_repeated_id_is_not_done_again(line: Line, process: SupervisedProcess) -> None:
+    await line.ask("state", request_id="same")
+    again = await line.ask("state", request_id="same")
+    assert again["error"]["code"] == "idempotency_cache_corrupted"
+    assert process.requests == 1
 
 
 async def test_a_second_restart_is_already_pending(line: Line) -> None:

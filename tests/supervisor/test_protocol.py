@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -142,7 +143,7 @@ records = st.lists(
 @example([{"child_id": "steady", "operation": "active", "attempt": None, "status": None, "stop_state": "idle"}])
 def test_a_verdict_is_only_reached_by_what_was_seen(rows: list[dict[str, Any]]) -> None:
     nodes = [{"child_id": "steady", "path": "/steady"}]
-    state = State.model_validate({"topology": {"nodes": nodes}, "child_runtime_records": rows})
+    state = msgspec.convert({"topology": {"nodes": nodes}, "child_runtime_records": rows}, State)
     record = next((row for row in reversed(rows) if row["child_id"] == "steady"), None)
     quarantined = children.judge("quarantine_child", "steady", state).verdict == "reached"
     assert quarantined == (
@@ -158,11 +159,11 @@ def test_a_verdict_is_only_reached_by_what_was_seen(rows: list[dict[str, Any]]) 
     ("line", "text"),
     [
         (b"{" * 100_000, "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        (b'{"request_id":"a","ok":true,"result":' + b"9" * 5000 + b"}", "not JSON"),
+        (b"[" * 100_000, "of another shape"),
+        (b'{"request_id":"a","ok":true,"result":' + b"9" * 5000 + b"}", "without a result"),
         (b'{"request_id":1,"ok":true}', "whose request_id is not text"),
         (b'{"request_id":"a","ok":true}', "without a result"),
-        (b'{"request_id":"a","ok":false}', "error: "),
+        (b'{"request_id":"a","ok":false}', "error of another shape"),
     ],
 )
 def test_what_is_wrong_is_named(line: bytes, text: str) -> None:
@@ -170,10 +171,14 @@ def test_what_is_wrong_is_named(line: bytes, text: str) -> None:
         parse_line(line)
 
 
+def an_answer(state: dict[str, Any]) -> Reply:
+    return Reply("a", json.dumps({"type": "state", "state": state}).encode())
+
+
 def test_a_wrong_field_is_named_with_its_path() -> None:
     state = {"child_runtime_records": [{"child_id": "a", "operation": "active", "attempt": "one"}]}
-    with pytest.raises(ProtocolError, match=r"state\.child_runtime_records\.0\.attempt"):
-        read_state(Reply("a", {"type": "state", "state": state}))
+    with pytest.raises(ProtocolError, match=r"state\.state\.child_runtime_records\[0\]\.attempt"):
+        read_state(an_answer(state))
 
 
 def test_numbers_above_2_to_the_53_are_exact() -> None:
@@ -186,8 +191,8 @@ def test_numbers_above_2_to_the_53_are_exact() -> None:
 
 def test_a_number_that_no_clock_shows_is_refused() -> None:
     state = {"generated_at_unix_nanos": 10**400}
-    with pytest.raises(ProtocolError, match=r"state\.generated_at_unix_nanos"):
-        read_state(Reply("a", {"type": "state", "state": state}))
+    with pytest.raises(ProtocolError, match="more than 128 bits"):
+        read_state(an_answer(state))
 
 
 def test_a_request_is_one_line_whatever_the_reason() -> None:

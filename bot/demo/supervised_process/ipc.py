@@ -25,10 +25,12 @@ from bot.demo.supervised_process.requests import UNREADABLE, RefusalError, Reque
 
 BindMode = Literal["create_new", "replace_stale"]
 
+UNKEPT_STAGES = ("rate_limit", "peer_credentials", "authorization", "replay_protection", "c8_idempotency")
 FRAME_LIMIT = 1024 * 1024
 SECURE_FRAME_LIMIT = 65_536
 REPLY_KEPT_SECONDS = 60.0
 SEEN_IDS = 4096
+NANOSECONDS = b'_unix_nanos":'  # in every state and every answer to a command
 PATH_LIMIT = 107  # bytes of sun_path without its end
 
 
@@ -170,7 +172,7 @@ class IpcServer:
         except RefusalError as refusal:
             body = refusal.body(self._target_id)
             answer = _line({"request_id": request.request_id, "ok": False, "error": body})
-            if refusal.stage in ("rate_limit", "peer_credentials", "authorization", "replay_protection"):
+            if refusal.stage in UNKEPT_STAGES:
                 return answer
         else:
             answer = _line({"request_id": request.request_id, "ok": True, "result": result})
@@ -181,19 +183,30 @@ class IpcServer:
     def _admit(self, request: Request, peer_uid: int, bucket: Bucket) -> bytes | None:
         """The kept reply of a repeated id, None when the request is to be dispatched. Raises ``RefusalError``."""
         if not bucket.take():
-            raise RefusalError("rate_limit_exceeded", "rate_limit", "too many requests on this connection")
+            raise RefusalError(
+                "rate_limit_exceeded", "rate_limit", "too many requests on this connection", names_target=False
+            )
         if peer_uid != os.getuid():
-            raise RefusalError("peer_cred_uid_mismatch", "peer_credentials", "the peer runs as another user")
+            raise RefusalError(
+                "peer_cred_uid_mismatch", "peer_credentials", "the peer runs as another user", names_target=False
+            )
         if request.writes and peer_uid not in self._allowed_uids:
-            raise RefusalError("authz_denied", "authorization", f"uid {peer_uid} may not send commands")
+            raise RefusalError(
+                "authz_denied", "authorization", f"uid {peer_uid} may not send commands", names_target=False
+            )
         now = time.monotonic()
         while self._replies and next(iter(self._replies.values()))[0] < now - REPLY_KEPT_SECONDS:
             self._replies.popitem(last=False)
         kept = self._replies.get(request.request_id)
         if kept is not None:
+            if NANOSECONDS in kept[1]:
+                # The crate keeps the reply and cannot read it back: its times are text there and numbers here.
+                raise RefusalError("idempotency_cache_corrupted", "c8_idempotency", "the kept reply cannot be read")
             return kept[1]
         if request.request_id in self._seen:
-            raise RefusalError("replay_detected", "replay_protection", "this request_id was seen before")
+            raise RefusalError(
+                "replay_detected", "replay_protection", "this request_id was seen before", names_target=False
+            )
         self._seen[request.request_id] = None
         if len(self._seen) > SEEN_IDS:
             self._seen.popitem(last=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from bot.demo.supervised_process.child import MANAGED_STATE, Behaviour, Child, ChildSpec
+from bot.demo.supervised_process.child import MANAGED_STATE, Behaviour, Child, ChildSpec, Fuses
 from bot.demo.supervised_process.faults import Faults
 from bot.demo.supervised_process.ipc import BindMode, ClosedByFaultError, IpcServer, Limits
 from bot.demo.supervised_process.requests import COMMANDS, Order, RefusalError, Request, parse_order
@@ -35,7 +35,7 @@ def payment_children(*, crash_after: float = 3.0, stop_takes: float = 1.5) -> tu
         ChildSpec("worker-2"),
         ChildSpec("worker-3", "crash_loop", crash_after=crash_after),
         ChildSpec("ledger-writer", "slow_to_stop", stop_takes=stop_takes, criticality="critical"),
-        ChildSpec("fraud-scorer", "ignores_cancellation", criticality="best_effort"),
+        ChildSpec("fraud-scorer", "ignores_cancellation", criticality="standard"),
     )
 
 
@@ -73,6 +73,7 @@ class SupervisedProcess:
         self.requests = 0  # requests that reached the dispatcher
         self._log_lines: list[str] = []
         self.log_to_stderr = False
+        self.log_file: Path | None = None  # appended to, as a service manager does with what a process prints
         self._started_at_ns = 0
         self._state_generation = 1
         self._mailbox: asyncio.Queue[tuple[Work, asyncio.Future[Any] | None]] = asyncio.Queue()
@@ -81,6 +82,7 @@ class SupervisedProcess:
             config.children,
             graceful_timeout=config.graceful_timeout,
             abort_wait=config.abort_wait,
+            fuses=Fuses(),
             on_exit=self._post_exit,
             on_respawn=self._post_respawn,
             log=self._log,
@@ -122,6 +124,9 @@ class SupervisedProcess:
         if self.log_to_stderr:
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
+        if self.log_file is not None:
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(f"{text}\n")
 
     # --- control loop ---------------------------------------------------------------------------------------------
 
@@ -225,7 +230,7 @@ class SupervisedProcess:
             answer.update(accepted=False, status="failed", error=refused.body(self.config.name))
         except RefusalError as refusal:
             answer.update(accepted=False, status="failed", error=refusal.body(self.config.name))
-        answer["completed_at_unix_nanos"] = time.time_ns()
+        answer["completed_at_unix_nanos"] = str(time.time_ns())
         return answer
 
     async def _execute(self, order: Order) -> dict[str, Any]:
@@ -260,6 +265,11 @@ class SupervisedProcess:
         records = self.tree.records()
         down = "running" if self.tree.shutdown is None else "completed"
         specs = list(self.tree.declared.values())
+        root = _node("/", None, "/", "root supervisor", "root_supervisor", "critical", "root")
+        children = [
+            _node(f"/{spec.id}", spec.id, f"/{spec.id}", spec.id, "child_task", spec.criticality, "declared")
+            for spec in specs
+        ]
         return {
             "target": {
                 "target_id": self.config.name,
@@ -268,16 +278,11 @@ class SupervisedProcess:
                 "connection_state": "registered",
             },
             "topology": {
-                "root": _node("root", None, "/", "root", "root_supervisor", "critical", "root"),
-                "nodes": [
-                    _node(
-                        f"child:{spec.id}", spec.id, f"/{spec.id}", spec.id, "child_task", spec.criticality, "declared"
-                    )
-                    for spec in specs
-                ],
+                "root": root,
+                "nodes": [root, *children],
                 "edges": [
                     {
-                        "edge_id": f"root->{spec.id}",
+                        "edge_id": f"parent:/->/{spec.id}",
                         "source_path": "/",
                         "target_path": f"/{spec.id}",
                         "kind": "parent_child",
@@ -285,16 +290,16 @@ class SupervisedProcess:
                     }
                     for order, spec in enumerate(specs)
                 ],
-                "declaration_order": [f"/{spec.id}" for spec in specs],
+                "declaration_order": ["/", *(f"/{spec.id}" for spec in specs)],
             },
-            "runtime_state": [_row(record, down) for record in records if record["child_id"] in self.tree.declared],
+            "runtime_state": [_row(record, down) for record in records],
             "child_runtime_records": records,
             "recent_events": [],
             "recent_logs": [],
             "dropped_event_count": 0,
             "dropped_log_count": 0,
             "config_version": "opsbot-demo",
-            "generated_at_unix_nanos": self._started_at_ns,
+            "generated_at_unix_nanos": str(self._started_at_ns),
             "state_generation": self._state_generation,
         }
 

@@ -25,18 +25,21 @@ UNREADABLE = "invalid-request"  # the id of an answer to a line that could not b
 class RefusalError(Exception):
     """An answer with ``ok: false``."""
 
-    def __init__(self, code: str, stage: str, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self, code: str, stage: str, message: str, *, retryable: bool = False, names_target: bool = True
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.stage = stage
         self.message = message
         self.retryable = retryable
+        self.names_target = names_target
 
     def body(self, target_id: str | None) -> dict[str, Any]:
         return {
             "code": self.code,
             "stage": self.stage,
-            "target_id": target_id,
+            "target_id": target_id if self.names_target else None,
             "message": self.message,
             "retryable": self.retryable,
         }
@@ -102,32 +105,40 @@ def parse_order(params: dict[str, Any], target_id: str) -> Order:
         raise _bad_shape("child_path and child_manifest are text or null")
     if not isinstance(params.get("confirmed"), bool):
         raise _bad_shape("confirmed is a required boolean")
-    requested_at = params.get("requested_at_unix_nanos")
-    if isinstance(requested_at, bool) or not isinstance(requested_at, int) or not 0 <= requested_at < 2**64:
-        raise _bad_shape("requested_at_unix_nanos is a required u64")
+    requested_at = _nanoseconds(params.get("requested_at_unix_nanos"))
 
-    if params["target_id"] != target_id:
-        raise _bad_value(f"target_id is not {target_id}")
-    for key in ("command_id", "reason", "requested_by"):
+    for key in ("reason", "requested_by"):
         if not params[key].strip():
             raise _bad_value(f"{key} is blank")
     try:
         uuid.UUID(params["command_id"])
     except ValueError:
         raise _bad_value("command_id is not a UUID") from None
+    command = params["command"]
+    if command == "add_child" and not (manifest or "").strip():
+        raise _bad_value("add_child needs a child_manifest")
+    if command not in ("add_child", "shutdown_tree") and not (path or "").strip():
+        raise _bad_value(f"{command} needs a child_path")
     if requested_at == 0:
         raise _bad_value("requested_at_unix_nanos is zero")
-    if path is not None and not path.strip():
-        raise _bad_value("child_path is blank")
-    if manifest is not None and not manifest.strip():
-        raise _bad_value("child_manifest is blank")
-    if params["command"] in CONFIRMED and not params["confirmed"]:
-        raise _bad_value(f"{params['command']} must be confirmed")
-    return Order(params["command_id"], params["command"], path, manifest, params["reason"], params["requested_by"])
+    if command in CONFIRMED and not params["confirmed"]:
+        raise _bad_value(f"{command} must be confirmed")
+    if params["target_id"] != target_id:
+        raise _bad_value(f"target_id is not {target_id}")
+    return Order(params["command_id"], command, path, manifest, params["reason"], params["requested_by"])
+
+
+def _nanoseconds(value: Any) -> int:
+    """A time, as a number or in digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**128:
+        raise _bad_shape("requested_at_unix_nanos is a required time in nanoseconds")
+    return value
 
 
 def _bad_shape(message: str) -> RefusalError:
-    return RefusalError("invalid_command_params", "protocol_parse", message)
+    return RefusalError("invalid_command_params", "protocol_parse", message, names_target=False)
 
 
 def _bad_value(message: str) -> RefusalError:

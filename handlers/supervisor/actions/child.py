@@ -7,21 +7,21 @@ already), sends once, and then reads the state until it shows what was asked for
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+import msgspec
+
 from bot.errors import UserError
-from bot.handler import Action, ActionContext, ActionResult, Danger, Observation, Preview
+from bot.handler import Action, ActionContext, ActionResult, Danger, Preview
 from handlers.supervisor import facts, status
 from handlers.supervisor.children import Child, Judgement, find, judge
-from handlers.supervisor.client import Rejected, SupervisorClient
 from handlers.supervisor.handler import SupervisorHandler, require_child
 from handlers.supervisor.link import LinkError, Listener
 from handlers.supervisor.protocol import CommandResult, State, Verb, command_params
+from handlers.supervisor.transport import Client, Rejected
 
-POLL_SECONDS = 0.25  # between two looks at the state; the process allows more
 SETTLE_SECONDS = 2.0  # after a lost connection: how long the state must stay unchanged
 
 EFFECTS: dict[Verb, str] = {
@@ -37,7 +37,7 @@ EFFECTS: dict[Verb, str] = {
 class Subject:
     """What a change works on and how it was before."""
 
-    client: SupervisorClient
+    client: Client
     child_id: str
     state: State
     child: Child | None
@@ -155,7 +155,7 @@ def _refusal(answer: CommandResult) -> str:
     """Why the command did not do anything although it was answered; empty when it was taken."""
     if not answer.accepted:
         error = answer.error
-        return f"not accepted ({error.code}: {error.message})" if error else "not accepted"
+        return f"not accepted ({error.code}: {error.message})" if error else "not accepted; why is not told"
     outcome = answer.outcome
     if outcome is None:
         return ""
@@ -200,6 +200,7 @@ async def _follow(
                 )
             if seen.verdict == "reached":
                 note = " The answer was lost; this was read from the state." if lost else ""
+                note = note or (f" {client.untold}." if client.untold else "")
                 return _result(handler, ctx, subject, "done", f"{seen.why}.{note}", last, answer)
             if seen.verdict == "impossible":
                 return _result(handler, ctx, subject, "failed", f"{seen.why}.", last, answer)
@@ -207,7 +208,7 @@ async def _follow(
             unchanged_since = (unchanged_since or clock.now()) if untouched else None
         now = clock.now()
         if unchanged_since is not None and now - unchanged_since >= timedelta(seconds=SETTLE_SECONDS):
-            text = f"{lost} The state shows that it was not: {_last_words(seen, '')}."
+            text = f"{_without_name(lost)} The state shows that it was not: {_last_words(seen, '')}."
             return _result(handler, ctx, subject, "failed", text, last, answer)
         if ctx.abort.is_set():
             text = f"The run was cancelled after {verb} was sent. Last seen: {_last_words(seen, trouble)}."
@@ -217,10 +218,17 @@ async def _follow(
             if lost is None and not trouble:
                 text = f"{verb} was accepted, but not seen within {waited}: {_last_words(seen, trouble)}."
                 return _result(handler, ctx, subject, "failed", text, last, answer)
-            text = f"{lost or 'The command was accepted.'} Reading the state for {waited} did not settle it: "
-            text += f"{_last_words(seen, trouble)}. Look with /supervisor status before trying again."
+            text = (
+                f"{_without_name(lost) or 'The command was accepted.'} Reading the state for {waited} did not settle "
+            )
+            text += f"it: {_last_words(seen, trouble)}. Look with /supervisor status before trying again."
             return _result(handler, ctx, subject, "uncertain", text, last, answer)
-        await clock.sleep(POLL_SECONDS)
+        await clock.sleep(client.poll_pause)
+
+
+def _without_name(lost: LinkError | Rejected | None) -> str:
+    """The reason; whose it is stands before it already."""
+    return lost.message.removeprefix(f"{lost.target}: ") if lost else ""
 
 
 def _never_arrived(lost: LinkError | Rejected | None) -> bool:
@@ -282,7 +290,7 @@ async def _check(handler: SupervisorHandler, ctx: ActionContext, verb: Verb) -> 
 
 # --- results --------------------------------------------------------------------------------------------------------
 
-UNTOLD = {"restart_limit": True, "liveness": True}  # of a record: it says nothing about a stop
+UNTOLD = frozenset({"restart_limit", "liveness"})  # of a record: it says nothing about a stop
 SHOWN_OF_CHILD = frozenset({"child.operation", "child.attempt", "child.status", "child.stop_state", "child.present"})
 
 
@@ -324,63 +332,24 @@ def _evidence(outcome: str, subject: Subject, state: State | None, answer: Comma
         return status.as_text(state), ""
     said: dict[str, Any] = {}
     if answer is not None:
-        said["answer"] = answer.model_dump(exclude_none=True, exclude={"state_delta": {"outcome": UNTOLD}})
+        said["answer"] = _told(msgspec.to_builtins(answer))
     if state is not None:
         child = find(state, subject.child_id)
-        said["record"] = child.record.model_dump(exclude=set(UNTOLD)) if child and child.record else None
+        said["record"] = _told(msgspec.to_builtins(child.record)) if child and child.record else None
     return (json.dumps(said, indent=2, ensure_ascii=False), "json") if said else ("", "")
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
-
-OF_STATE = frozenset(
-    {
-        "children.running",
-        "children.failed",
-        "target_count",
-        "child_runtime_records[].restart_count",
-        "child_runtime_records[].operation",
-    }
-)
-OF_HEALTH = frozenset({"health.status", "dashboard_link", "iterations_per_sec", "health.uptime_secs", "process.pid"})
-
-
-async def _current_state(handler: SupervisorHandler, ctx: ActionContext) -> ActionResult:
-    """The children as they are now, and the facts that the first step of most procedures compares."""
-    client = handler.client(ctx.target)
-    seen = await handler.look(ctx.target, frozenset({"state"}))
-    assert seen.state is not None  # look raises when the process does not answer
-    observed = facts.observe(OF_STATE, seen, ctx.inputs)
-    return ActionResult(
-        status="done",
-        summary=f"{client.name}: {status.headline(seen.state)}.",
-        evidence=status.as_text(seen.state),
-        observations=tuple(observed),
-    )
-
-
-async def _health(handler: SupervisorHandler, ctx: ActionContext) -> ActionResult:
-    """Round trips of hello and state side by side: which of the two hangs tells what is wrong."""
-    client = handler.client(ctx.target)
-    seen = await handler.look(ctx.target, frozenset({"state", "probe"}))
-    observed = facts.observe(OF_HEALTH, seen, ctx.inputs)
-    return ActionResult(
-        status="done",
-        summary=f"{client.name}: {status.probe_line(seen)}.",
-        evidence="\n".join(_fact_line(fact) for fact in observed),
-        observations=tuple(observed),
-    )
-
-
-def _fact_line(fact: Observation) -> str:
-    value = "unknown" if fact.value is None else json.dumps(fact.value, ensure_ascii=False)
-    return f"{fact.name} = {value} ({fact.provenance.value}: {fact.source})"
+def _told(value: Any) -> Any:
+    """Without what is absent and without what says nothing about a stop."""
+    if isinstance(value, dict):
+        return {key: _told(inner) for key, inner in value.items() if inner is not None and key not in UNTOLD}
+    return value
 
 
 # --- declarations ---------------------------------------------------------------------------------------------------
 
 
-def _change(name: str, verb: Verb, danger: Danger, *aliases: str) -> Action:
+def _change(name: str, verb: Verb, danger: Danger) -> Action:
     async def perform(handler: SupervisorHandler, ctx: ActionContext) -> ActionResult:
         return await _perform(handler, ctx, verb)
 
@@ -390,23 +359,10 @@ def _change(name: str, verb: Verb, danger: Danger, *aliases: str) -> Action:
     async def check(handler: SupervisorHandler, ctx: ActionContext) -> ActionResult | None:
         return await _check(handler, ctx, verb)
 
-    return Action(name, danger, EFFECTS[verb], perform, preview, check, (name.removeprefix("handle."), *aliases))
-
-
-def _read(
-    name: str, help_: str, perform: Callable[[Any, ActionContext], Awaitable[ActionResult]], *aliases: str
-) -> Action:
-    return Action(name, Danger.READ, help_, perform, aliases=(name.removeprefix("handle."), *aliases))
+    return Action(name, danger, EFFECTS[verb], perform, preview, check, (name.removeprefix("handle."),))
 
 
 ACTIONS: tuple[Action, ...] = (
-    _read("handle.current_state()", "Read the children and their records.", _current_state),
-    _read(
-        "handle.health()",
-        "Compare the round trips of hello and state; the process has no health request.",
-        _health,
-        "handle.health().control_loop_iterations",
-    ),
     _change("handle.quarantine_child()", "quarantine_child", Danger.CHANGE),
     _change("handle.restart_child()", "restart_child", Danger.CHANGE),
     _change("handle.pause_child()", "pause_child", Danger.CHANGE),
