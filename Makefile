@@ -5,17 +5,25 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# of make soak
+RUNS ?= 100
+KILLS ?= 25
+SEED ?= 4
 
-.PHONY: help run test check format generated soak bench lock clean image
+.PHONY: help run test check format generated real-supervisor soak bench lock clean image
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 run: $(VENV)/.runtime  ## the demo: a local Slack in the browser, a supervised process, SOMAS projects
 	$(BIN)/opsbot demo
 
-test: $(VENV)/.development  ## every test
+test: $(VENV)/.development real-supervisor  ## every test
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# Three minutes once, then nothing: without cargo or its registry it says so and the tests name what they skip.
+real-supervisor: $(VENV)/.development  ## build the published supervisor and relay that the tests drive
+	$(BIN)/python -m tests.real_supervisor.build
 
 check: $(VENV)/.development  ## format, lint, types, import rules, generated files, runbooks
 	$(BIN)/ruff format --check .
@@ -30,8 +38,8 @@ format: $(VENV)/.development  ## format the code and make the generated files an
 	$(BIN)/ruff check --fix .
 	$(BIN)/opsbot commands --write
 
-soak: $(VENV)/.development  ## the long crash tests: the process is killed at every commit of a run
-	$(BIN)/pytest -m crash --crash-points all
+soak: $(VENV)/.development  ## the long crash tests: kill -9 at every commit of a run, and 100 runs in chaos
+	$(BIN)/pytest -m crash -s --crash-points all --chaos-runs $(RUNS) --chaos-kills $(KILLS) --chaos-seed $(SEED)
 
 bench: $(VENV)/.development  ## the benchmarks, each beside its peers
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
@@ -57,4 +65,4 @@ image:  ## build the container image
 	docker build -t opsbot .
 
 clean:  ## remove everything that was made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artifacts dist
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis test-artifacts dist
