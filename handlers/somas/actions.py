@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from bot.errors import UserError
-from bot.handler import Action, ActionContext, ActionResult, Danger, Observation, Preview, Provenance
+from bot.handler import Action, ActionContext, ActionResult, Danger, Observation, Preview
 from handlers.somas.decode import brief, clean
 from handlers.somas.facts import observe, reading
 from handlers.somas.handler import Somas
@@ -18,8 +17,6 @@ from handlers.somas.restart import NO_TIME, Mode, diff, fresh_start, next_retry,
 from handlers.somas.restart_files import Order, Written, look, write_restart
 from handlers.somas.stages import STAGES
 
-# Jobs of somas-pipeline.yml; the other stages have none.
-_STAGES_WITH_JOB = ("specify", "plan", "decompose", "implement", "verify", "integrate")
 _SHOWN = frozenset(
     {"stage.name", "stage.status", "project.status", "project.current_stage", "dead_letters.total", "dead_letters.open"}
 )
@@ -188,45 +185,6 @@ async def _result(handler: Somas, context: ActionContext, written: Written) -> A
     )
 
 
-def dispatch_command(handler: Somas, project_id: str, stage: str) -> str:
-    """The command that starts the workflow by hand, with the inputs that somas-pipeline.yml really has."""
-    where = f" -R {handler.repository}" if handler.repository else ""
-    return f"gh workflow run somas-pipeline.yml{where} -f project_id={project_id} -f stage={stage}"
-
-
-def _not_dispatched(handler: Somas, context: ActionContext) -> tuple[str, str]:
-    stage = context.inputs.get("stage") or STAGES[0]
-    why = "dispatching is not part of this version" if handler.repository else "GitHub is not configured"
-    said = f"Nothing was dispatched: {why}. Start the pipeline where it runs, or by hand with the command below."
-    known = [
-        "somas-pipeline.yml takes project_id and stage; start_stage and issue_number of the runbook are refused (422).",
-        "It starts on a fresh checkout, which does not hold this state: an accepted dispatch is not a restart.",
-    ]
-    if stage not in _STAGES_WITH_JOB:
-        known.append(f"It runs no job for the stage {stage}.")
-    return said, "\n".join([dispatch_command(handler, context.target.name, stage), "", *known])
-
-
-async def dispatch(handler: Somas, context: ActionContext) -> ActionResult:
-    """Say honestly that nothing was dispatched, why, and what would do it."""
-    said, evidence = _not_dispatched(handler, context)
-    accepted = Observation(
-        name="dispatch.accepted", value=False, provenance=Provenance.EXACT, source="no request was sent to GitHub"
-    )
-    return ActionResult(status="done", summary=said, evidence=evidence, observations=(accepted,))
-
-
-async def preview_dispatch(handler: Somas, context: ActionContext) -> Preview:
-    _, evidence = _not_dispatched(handler, context)
-    why = "dispatching is not part of this version" if handler.repository else "GitHub is not configured"
-    return Preview(summary=f"Nothing will be dispatched: {why}.", detail=evidence)
-
-
-async def check_dispatch(handler: Any, context: ActionContext) -> ActionResult | None:
-    """It never happened: this version sends nothing."""
-    return None
-
-
 ACTIONS: tuple[Action, ...] = (
     Action(
         name="somas.check_recovery",
@@ -255,13 +213,5 @@ ACTIONS: tuple[Action, ...] = (
         perform=_perform("full"),
         preview=preview_full,
         check=_check("full"),
-    ),
-    Action(
-        name="somas.dispatch",
-        danger=Danger.CHANGE,
-        help="Start the pipeline on GitHub (this version only says how)",
-        perform=dispatch,
-        preview=preview_dispatch,
-        check=check_dispatch,
     ),
 )

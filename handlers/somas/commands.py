@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -19,16 +21,20 @@ from bot.commands.registry import (
 from bot.errors import Unavailable
 from bot.handler import Danger, Target
 from bot.runbooks.durations import format_duration
-from bot.runbooks.model import Runbook
-from handlers.somas.handler import Somas
+from bot.runbooks.model import Runbook, Step
+from handlers.somas.fleet_views import failed_message, fleet_message
+from handlers.somas.handler import Somas, dead_letters_before
+from handlers.somas.on_github import of_all, of_project
 from handlers.somas.projects import project_argument
+from handlers.somas.settings import SomasSettings
 from handlers.somas.stages import stage_argument
-from handlers.somas.views import failed_message, fleet_message, project_message
+from handlers.somas.views import project_message
 
 commands = CommandGroup("somas", "The SOMAS pipeline: projects, failures, restarts")
 
 RESTART = "restart"
 FULL_RESTART = "full-restart"
+OF_THE_WORKFLOW_RUN = ("somas.follow_run", "somas.report_run")
 
 
 @commands.command(danger=Danger.READ, examples=("/somas status", "/somas status project-42"))
@@ -47,8 +53,9 @@ async def status(
     now = context.clock.now()
     if project is not None:
         found = await handler.project(project)
-        return Answer(await handler.services.run_blocking(project_message, found, now))
-    all_of_them, config = await handler.fleet(now)
+        told = await handler.services.run_blocking(project_message, found, now)
+        return Answer(replace(told, blocks=(*told.blocks, *await of_project(handler, found, now))))
+    all_of_them, config = await handler.fleet(now, context.progress)
     return Answer(await handler.services.run_blocking(fleet_message, all_of_them, config, now, str(handler.root)))
 
 
@@ -57,8 +64,9 @@ async def failed(context: CommandContext) -> Reply:
     """List the failed projects with their last error and where a restart would begin."""
     handler: Somas = context.handler
     now = context.clock.now()
-    all_of_them, config = await handler.fleet(now)
-    return Answer(await handler.services.run_blocking(failed_message, all_of_them, config, now, str(handler.root)))
+    all_of_them, config = await handler.fleet(now, context.progress)
+    told = await handler.services.run_blocking(failed_message, all_of_them, config, now, str(handler.root))
+    return Answer(replace(told, blocks=(*told.blocks, *await of_all(handler, now))))
 
 
 @commands.command(
@@ -79,7 +87,6 @@ async def restart(
     full: Annotated[bool, OneOf("start")] = False,
     override: bool = False,
     reason: str = "",
-    dry_run: bool = False,
 ) -> Reply:
     """Restart a project's pipeline: backup, state change, verification, step by step.
 
@@ -97,17 +104,18 @@ async def restart(
         Restart although the project is finished, its circuit breaker is set or it was retried too often.
     reason
         Why, for the log and for those who come after you.
-    dry_run
-        Show what would be changed and change nothing.
     """
     handler: Somas = context.handler
     now = context.clock.now()
     found = await handler.project(project)
     choice = handler.decide(found, now, stage=from_ or "", checkpoint=checkpoint or "", full=full, override=override)
-    # Without a readable file nobody can tell later whether a dead letter is new: then the step says so.
-    entries = str(len(found.letters.entries)) if found.letters.condition == "ok" else "unknown"
+    await handler.refuse_held(project, override=override)
+    book = restart_runbook(context, FULL_RESTART if full else RESTART, handler.settings)
+    # Without GitHub no workflow run is followed, so the run as a whole has less time.
+    here = [step.budget for step in book.steps if step.budget and step.action not in OF_THE_WORKFLOW_RUN]
     return StartRun(
-        runbook=restart_runbook(context, FULL_RESTART if full else RESTART, handler.settings.restart_budget),
+        runbook=book,
+        budget=None if handler.github else sum(here, timedelta()),
         target=Target(product="somas", kind="project", name=project),
         reason=reason,
         inputs={
@@ -115,28 +123,42 @@ async def restart(
             "mode": choice.mode,
             "why": choice.why,
             "override": "true" if override else "false",
-            "dead_letters_before": "0" if full else entries,
+            "dead_letters_before": "0" if full else dead_letters_before(found),
         },
-        dry_run=dry_run,
     )
 
 
-def restart_runbook(context: CommandContext, name: str, budget: timedelta) -> Runbook:
-    """The document, with the configured budget in the step that waits for the stage to run."""
+def restart_runbook(context: CommandContext, name: str, settings: SomasSettings) -> Runbook:
+    """The document, with the configured budgets in the steps that wait: for the workflow run, and for the stage."""
+    return with_budgets(
+        document_of(context, name),
+        {"somas.follow_run": settings.follow_budget, "somas.read_state": settings.restart_budget},
+    )
+
+
+def document_of(context: CommandContext, name: str) -> Runbook:
+    """A runbook of the product. Raises ``Unavailable`` when its file is broken."""
     document = context.runbooks.get(name)
     if document is None:
         raise Unavailable(f"The runbook {name} of SOMAS could not be read; opsbot runbook check says why.")
-    written = format_duration(document.steps[-1].budget or timedelta(minutes=10))
-    steps = tuple(
-        step.model_copy(
-            update={
-                "budget": budget,
-                "expectation": step.expectation.replace(f"within {written}", f"within {format_duration(budget)}"),
-            }
-        )
-        if step.action == "somas.read_state"
-        else step
-        for step in document.steps
-    )
+    return document
+
+
+def with_budgets(document: Runbook, budgets: Mapping[str, timedelta]) -> Runbook:
+    """Other budgets for the steps of these actions, also where their expectations name them."""
+
+    def adjusted(step: Step) -> Step:
+        budget = budgets.get(step.action or "")
+        if budget is None:
+            return step
+        return step.model_copy(update={"budget": budget, "expectation": _renamed(step, budget)})
+
+    steps = tuple(map(adjusted, document.steps))
     known = [step.budget for step in steps if step.budget]
     return document.model_copy(update={"steps": steps, "total": sum(known, timedelta())})
+
+
+def _renamed(step: Step, budget: timedelta) -> str:
+    if step.budget is None:
+        return step.expectation
+    return step.expectation.replace(f"within {format_duration(step.budget)}", f"within {format_duration(budget)}")

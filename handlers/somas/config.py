@@ -17,6 +17,8 @@ from handlers.somas.decode import items, mapping, text
 from handlers.somas.stages import current_name
 from handlers.somas.state import read_bytes
 
+CONFIG = Path(".somas/config.yml")
+LIMITS = Path(".somas/config/limits.yml")
 LARGEST_CONFIG = 1024 * 1024  # bytes; SOMAS's own has 10 kB
 DEEPEST, MOST_ALIASES, MOST_KEYS = 50, 1000, 10_000
 
@@ -59,8 +61,8 @@ class Config:
 def read_config(root: Path) -> Config:
     """Both files under ``root``. Never raises."""
     problems: list[str] = []
-    config = _load(root, Path(".somas/config.yml"), problems)
-    limits = _load(root, Path(".somas/config/limits.yml"), problems)
+    config = _load(root, CONFIG, problems)
+    limits = _load(root, LIMITS, problems)
     pipeline = mapping(config.get("pipeline"))
     timeouts = dict(TIMEOUT_HOURS)
     for stage in items(pipeline.get("stages")):
@@ -86,6 +88,24 @@ def read_config(root: Path) -> Config:
     )
 
 
+def read_raw(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both files as they stand there, for those who show what else is in them. Never raises; empty when unreadable."""
+    return _load(root, CONFIG, []), _load(root, LIMITS, [])
+
+
+def config_signature(root: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """What tells whether one of the two files has changed."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (CONFIG, LIMITS):
+        try:
+            stat = (root / name).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # no libyaml: no CSafeLoader
     """The safe loader, and ``<<: [*a, *a]`` within ``<<: [*b, *b]`` cannot multiply until the memory is full."""
 
@@ -95,8 +115,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             raise yaml.MarkedYAMLError(problem="merges too many keys")
 
 
-def _decoded(data: bytes) -> Any:
-    """The document. Raises ``YAMLError``, also for one so deep that libyaml's recursion would end the process."""
+def decoded(data: bytes | str) -> Any:
+    """A YAML document. Raises ``YAMLError``, also for one so deep that libyaml's recursion would end the process."""
     depth = aliases = 0
     for event in yaml.parse(data, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -115,7 +135,7 @@ def _load(root: Path, name: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{name} {data}; the usual values are used")
         return {}
     try:
-        loaded = _decoded(data)
+        loaded = decoded(data)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = str(getattr(error, "problem", "") or type(error).__name__)
         problems.append(f"{name} cannot be read ({said}); the usual values are used")

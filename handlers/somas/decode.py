@@ -33,6 +33,13 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def scalar(value: Any) -> str:
+    """A number, a word or a truth as people read it; never a list or a mapping, which YAML lets grow without end."""
+    if isinstance(value, bool | int | float | str):
+        return brief(str(value), 80)
+    return "nothing" if value is None else "no single value"
+
+
 def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from bot.handler import FactDefinition, Observation, Provenance
+from handlers.somas.agreement import disagreements
 from handlers.somas.decode import brief
 from handlers.somas.metrics import Measure, Metrics, measure, resume_stage, retries_of, running_age
 from handlers.somas.projects import Project
 from handlers.somas.state import StageRecord, State
+from handlers.somas.validate import validate
 
 EXACT, DERIVED, INPUT, UNAVAILABLE = Provenance.EXACT, Provenance.DERIVED, Provenance.INPUT, Provenance.UNAVAILABLE
 
@@ -25,6 +27,7 @@ PHRASES: Mapping[str, str] = {
     "No new dead letters": "dead_letters.new == 0",
     "No open dead letters": "dead_letters.open == 0",
     "State file valid": "state.valid == true",
+    "Files valid": "files.errors == 0",
 }
 
 
@@ -143,6 +146,15 @@ def _new(reading: Reading) -> Found:
     return Found(
         max(0, total.value - before), DERIVED, f"{total.source}: {total.value} now, {before} when the run started"
     )
+
+
+def _agrees(reading: Reading) -> Found:
+    state, rebuilt = reading.project.file.state, reading.project.rebuilt
+    if state is None or rebuilt is None:
+        return _unknown("state.json cannot be read" if state is None else "the log leads to no state")
+    different = disagreements(state.raw, rebuilt.raw)
+    source = f"{reading.file('state.json')} against transitions.jsonl"
+    return Found(not different, DERIVED, "; ".join([source, *different[:3]]))
 
 
 def _error_rate(reading: Reading) -> Found:
@@ -278,6 +290,33 @@ FACTS: Mapping[str, Fact] = {
             "state.json can be read and belongs to the project",
             lambda r: Found(
                 r.project.file.condition == "ok", DERIVED, f"{r.file('state.json')} {r.project.file.problem}".strip()
+            ),
+            DERIVED,
+        ),
+        _fact(
+            "state.agrees",
+            "boolean",
+            "state.json says what the log leads to",
+            _agrees,
+            DERIVED,
+        ),
+        _fact(
+            "files.errors",
+            "number",
+            "errors that a validation of the three files finds",
+            lambda r: Found(
+                validate(r.project, r.now).count("error"), DERIVED, f"{r.file('')}: each file for itself and together"
+            ),
+            DERIVED,
+        ),
+        _fact(
+            "dead_letters.malformed",
+            "boolean",
+            "dead_letters.json is no object, so upstream's next failure crashes half-recorded",
+            lambda r: Found(
+                r.project.letters.condition == "damaged" or r.project.letters.malformed,
+                DERIVED,
+                f"{r.file('dead_letters.json')} {r.project.letters.problem}".strip(),
             ),
             DERIVED,
         ),

@@ -63,6 +63,21 @@ def replace(path: Path, data: bytes) -> None:
 
     The temporary name is our own: upstream's fixed one (``state.tmp``) belongs to upstream.
     """
+    temporary = stage(path, data)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def stage(path: Path, data: bytes) -> Path:
+    """Write ``data`` beside ``path``, with its mode, safe on the disk: the file that a rename then puts in its place.
+
+    Raises ``OSError``; nothing is left behind then.
+    """
     mode, owner = 0o644, None
     with contextlib.suppress(FileNotFoundError):
         found = path.stat()
@@ -77,12 +92,11 @@ def replace(path: Path, data: bytes) -> None:
                 with contextlib.suppress(PermissionError):
                     os.fchown(file.fileno(), *owner)
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
-    sync_directory(path.parent)
+    return Path(temporary)
 
 
 def append(path: Path, text: str) -> None:

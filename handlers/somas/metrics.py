@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from handlers.somas.decode import mapping, text
+import msgspec
+
+from handlers.somas.config import Config
+from handlers.somas.decode import text
 from handlers.somas.projects import Project
-from handlers.somas.stages import STAGES, current_name, next_stage
-from handlers.somas.state import StageRecord, State
-from handlers.somas.transitions import Event
+from handlers.somas.stages import current_name, next_stage
+from handlers.somas.state import StageRecord
+from handlers.somas.summary import Summary, summarise
+from handlers.somas.tally import HUMAN_WAIT
 
 Level = Literal["ok", "warning", "critical"]
 Mark = Literal["exact", "uncertain", "estimated"]
-HUMAN_WAIT = ("waiting", "paused")
 
 # Warning and critical, from the runbook's table; all strict.
 DURATION_HOURS = (24.0, 72.0)
@@ -28,8 +31,7 @@ DEAD_LETTERS = (5, 10)
 WAIT_HOURS = (24.0, 48.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(msgspec.Struct, frozen=True, gc=False):
     """A number, its level and how far it can be trusted; ``value`` None: it cannot be known or does not apply."""
 
     value: float | None
@@ -41,8 +43,7 @@ class Measure:
         assert self.value is not None or self.level is None
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(msgspec.Struct, frozen=True, gc=False):
     """``failed`` of ``total`` outcomes."""
 
     failed: int
@@ -56,8 +57,7 @@ class Rate:
         return Rate(self.failed + other.failed, self.total + other.total)
 
 
-@dataclass(frozen=True, slots=True)
-class Stuck:
+class Stuck(msgspec.Struct, frozen=True, gc=False):
     """A stage that runs for longer than its timeout."""
 
     stage: str
@@ -69,8 +69,7 @@ class Stuck:
         return self.age - self.timeout
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(msgspec.Struct, frozen=True, gc=False):
     """Section 7.1 to 7.7 of one project; durations and waits in hours."""
 
     duration: Measure
@@ -90,28 +89,33 @@ class Metrics:
 
 def measure(project: Project, now: datetime) -> Metrics:
     """Everything that can be counted of a project at ``now``."""
+    return weigh(summarise(project), project.config, now)
+
+
+def weigh(project: Summary, config: Config, now: datetime) -> Metrics:
+    """Everything that can be counted of a project at ``now``."""
     state = project.state
-    finished = bool(state and state.finished)
-    epoch = project.log.epoch()
+    counts = project.tally
     duration = _duration(project, now)
     retries, stage = _retries(project)
     letters = _dead_letters(project)
     wait = _wait(project, now)
-    rate = error_rate(epoch) if project.log.condition == "ok" and project.log.events else None
+    known = project.log.condition == "ok" and counts.events > 0
+    rate = Rate(counts.failed, counts.outcomes) if known else None
     levels: list[Level] = [m.level for m in (duration, retries, letters, wait) if m.level is not None]
     return Metrics(
         duration=duration,
         retries=retries,
         retries_stage=stage,
         dead_letters=letters,
-        dead_letters_total=len(project.letters.entries),
+        dead_letters_total=project.letters_total,
         wait=wait,
         error_rate=rate,
-        last_day=error_rate(_since(project.log.events, now - timedelta(hours=24))),
-        restart_stage=suggested_stage(state) if state else "",
-        stuck=stuck(project, now),
-        never_started=never_started(project, now),
-        alerts=_alerts(project, duration, wait, None if finished else rate),
+        last_day=Rate(*counts.outcomes_since(now - timedelta(hours=24))) if counts.recent else Rate(0, 0),
+        restart_stage=state.restart_stage if state else "",
+        stuck=stuck(project, config, now),
+        never_started=never_started(project, config, now),
+        alerts=_alerts(project, config, duration, wait, None if state and state.finished else rate),
         level=_highest(levels) if state else None,
     )
 
@@ -129,101 +133,74 @@ def hours(span: timedelta) -> float:
     return max(0.0, span.total_seconds() / 3600)
 
 
-def _duration(project: Project, now: datetime) -> Measure:
+def _duration(project: Summary, now: datetime) -> Measure:
     state = project.state
     if state is None or state.created_at is None:
         return Measure(None, source="created_at is unknown")
-    mark: Mark = "exact" if project.file.state else "estimated"
+    mark: Mark = "exact" if project.file.condition == "ok" else "estimated"
     if not state.finished:
         value = hours(now - state.created_at)
-        since = "created_at" if project.file.state else "the first log entry, some milliseconds after created_at,"
+        since = "created_at" if mark == "exact" else "the first log entry, some milliseconds after created_at,"
         return Measure(value, level_of(value, DURATION_HOURS), mark, f"{since} to now")
-    end, source = _end(project, state)
+    end, source = _end(project)
     if end is None:
         return Measure(None, source="no time of the end")
     return Measure(hours(end - state.created_at), "ok", mark, source)  # what is finished never alerts
 
 
-def _end(project: Project, state: State) -> tuple[datetime | None, str]:
-    found: datetime | None = None
-    before = ""
-    for event in project.log.epoch():
-        if event.type == "state_updated" and (status := _updated_status(event)):
-            if status == state.status and status != before and status in ("completed", "cancelled"):
-                found = event.at or found
-            before = status
-        elif event.type in ("stage_started", "stage_failed"):
-            before = ""
-    if found:
+def _end(project: Summary) -> tuple[datetime | None, str]:
+    state = project.state
+    assert state is not None
+    if found := project.tally.ends.get(state.status):
         return found, "the update that set the final status"
-    if state.finished != "cancelled":
-        ends = [record.completed_at for record in state.stages.values() if record.completed_at]
-        if ends:
-            return max(ends), "the last stage's completed_at"
+    if state.finished != "cancelled" and state.last_completed:
+        return state.last_completed, "the last stage's completed_at"
     return state.updated_at, "updated_at"
-
-
-def _updated_status(event: Event) -> str:
-    """The project's status after a state_updated."""
-    return text(mapping(event.raw.get("to_state")).get("status")) or text(event.metadata.get("status"))
-
-
-def log_retries(epoch: Sequence[Event]) -> dict[str, int]:
-    """Repeated starts per stage: a start whose stage had last started or failed. After a completion it is rework."""
-    latest: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for event in epoch:
-        if event.type not in ("stage_started", "stage_failed", "stage_completed"):
-            continue
-        if event.type == "stage_started" and latest.get(event.stage) in ("stage_started", "stage_failed"):
-            counts[event.stage] = counts.get(event.stage, 0) + 1
-        latest[event.stage] = event.type
-    return counts
 
 
 def retries_of(project: Project, stage: str) -> int:
     """How often a stage was tried again: the higher of the state's field and what the log shows."""
     record = project.state.stage(stage) if project.state else None
-    return max(record.retry_count if record else 0, log_retries(project.log.epoch()).get(current_name(stage), 0))
+    return max(record.retry_count if record else 0, project.tally.retries.get(current_name(stage), 0))
 
 
-def _retries(project: Project) -> tuple[Measure, str]:
+def _retries(project: Summary) -> tuple[Measure, str]:
+    """Repeated starts of the log: a start whose stage had last started or failed. After a completion it is rework."""
     state = project.state
     if state is None:
         return Measure(None, source="no state"), ""
-    counts = log_retries(project.log.epoch())
+    counts = project.tally.retries
     logged = bool(counts)
-    for record in state.stages.values():
-        name = current_name(record.name)
-        counts[name] = max(counts.get(name, 0), record.retry_count)
+    if state.retries:
+        counts = counts.copy()
+        for name, count in state.retries.items():
+            counts[name] = max(counts.get(name, 0), count)
     stage = max(counts, key=lambda name: counts[name], default="")
     value = counts.get(stage, 0)
-    known = project.log.condition == "ok" and bool(project.log.events)
     level: Level = "ok" if state.finished else level_of(value, RETRIES)
     source = "repeated starts in transitions.jsonl" if logged else "retry_count in state.json"
-    if known:
+    if project.log.condition == "ok" and project.tally.events:
         return Measure(value, level, "exact", source), stage if value else ""
     return Measure(value, level, "uncertain", "retry_count in state.json only: no log"), stage if value else ""
 
 
-def _dead_letters(project: Project) -> Measure:
-    letters = project.letters
+def _dead_letters(project: Summary) -> Measure:
     known = project.state is not None
-    if letters.condition == "ok":
-        level = level_of(letters.open, DEAD_LETTERS)
-        return Measure(letters.open, level if known else None, "exact", "dead_letters.json")
+    if project.letters.condition == "ok":
+        level = level_of(project.letters_open, DEAD_LETTERS)
+        return Measure(project.letters_open, level if known else None, "exact", "dead_letters.json")
     if project.log.condition != "ok":
         return Measure(None, source="neither dead_letters.json nor a log")
-    count = sum(event.type == "error_recorded" for event in project.log.epoch())
+    count = project.tally.recorded
     level = level_of(count, DEAD_LETTERS)
     return Measure(count, level if known else None, "estimated", "error_recorded events in transitions.jsonl")
 
 
-def _wait(project: Project, now: datetime) -> Measure:
+def _wait(project: Summary, now: datetime) -> Measure:
     state = project.state
     if state is None or state.status not in HUMAN_WAIT:
-        return Measure(None, source="not waiting for a person")
-    start = waiting_since(project.log.epoch())
+        return NOT_WAITING
+    start = project.tally.waiting_since
     mark: Mark = "exact"
     source = "the update that set the status"
     if start is None:
@@ -234,49 +211,7 @@ def _wait(project: Project, now: datetime) -> Measure:
     return Measure(value, level_of(value, WAIT_HOURS), mark, source)
 
 
-def waiting_since(epoch: Iterable[Event]) -> datetime | None:
-    """Start of the unbroken run of waiting and paused in which the log ends; None when it ends in none."""
-    start: datetime | None = None
-    waiting = False
-    for event in epoch:
-        if event.type in ("stage_started", "stage_failed", "project_initialized"):
-            waiting = False
-        elif event.type == "state_updated" and (status := _updated_status(event)):
-            if status in HUMAN_WAIT and not waiting:
-                start = event.at
-            waiting = status in HUMAN_WAIT
-    return start if waiting else None
-
-
-def error_rate(events: Iterable[Event]) -> Rate:
-    """Failed against finished outcomes. error_recorded is not counted: it doubles each failure."""
-    failed = total = 0
-    for event in events:
-        if event.type in ("stage_failed", "agent_failed"):
-            failed += 1
-            total += 1
-        elif event.type in ("stage_completed", "agent_completed"):
-            total += 1
-    return Rate(failed, total)
-
-
-def _since(events: Iterable[Event], start: datetime) -> Iterable[Event]:
-    return (event for event in events if (at := event.at) is not None and at >= start)
-
-
-def suggested_stage(state: State) -> str:
-    """Where a bare restart should begin; empty for a finished project."""
-    if state.finished:
-        return ""
-    current = current_name(state.current_stage)
-    record = state.stage(current)
-    if current in STAGES and record and record.status in ("failed", "in_progress", "retrying"):
-        return current
-    for name in STAGES:
-        found = state.stage(name)
-        if found is None or found.status not in ("completed", "skipped"):
-            return name
-    return ""
+NOT_WAITING = Measure(None, source="not waiting for a person")
 
 
 def running_age(record: StageRecord, now: datetime) -> timedelta | None:
@@ -286,25 +221,23 @@ def running_age(record: StageRecord, now: datetime) -> timedelta | None:
     return max(timedelta(0), now - record.started_at)
 
 
-def stuck(project: Project, now: datetime) -> Stuck | None:
+def stuck(project: Summary, config: Config, now: datetime) -> Stuck | None:
     """The stage that is furthest over its timeout. A project that waits for a person is not stuck."""
     state = project.state
     if state is None or state.finished or state.status not in ("in_progress", "retrying"):
         return None
     found = [
-        Stuck(current_name(record.name), age, timeout)
-        for record in state.stages.values()
-        if (age := running_age(record, now)) is not None
-        and (timeout := project.config.timeout(record.name)) is not None
-        and age > timeout
+        Stuck(stage, age, timeout)
+        for stage, started in state.running
+        if (timeout := config.timeout(stage)) is not None and (age := max(timedelta(0), now - started)) > timeout
     ]
     return max(found, key=lambda s: s.over, default=None)
 
 
-def never_started(project: Project, now: datetime) -> bool:
+def never_started(project: Summary, config: Config, now: datetime) -> bool:
     """Initialised longer ago than the first stage may take, and no stage has begun."""
     state = project.state
-    timeout = project.config.timeout("intake")
+    timeout = config.timeout("intake")
     if state is None or state.status != "initializing" or state.created_at is None or timeout is None:
         return False
     return now - state.created_at > timeout
@@ -326,8 +259,7 @@ def resume_stage(project: Project, checkpoint_id: str) -> tuple[str, str]:
     return "", ""
 
 
-def _alerts(project: Project, duration: Measure, wait: Measure, rate: Rate | None) -> tuple[str, ...]:
-    config = project.config
+def _alerts(project: Summary, config: Config, duration: Measure, wait: Measure, rate: Rate | None) -> tuple[str, ...]:
     if not config.alerts or project.state is None:
         return ()
     found = []
@@ -345,7 +277,7 @@ def _alerts(project: Project, duration: Measure, wait: Measure, rate: Rate | Non
 class Fleet:
     """All projects at one moment."""
 
-    projects: tuple[tuple[Project, Metrics], ...]
+    projects: tuple[tuple[Summary, Metrics], ...]
     all_time: Rate
     last_day: Rate
 
@@ -361,10 +293,14 @@ class Fleet:
         return sum(metrics.level == level for _, metrics in self.projects)
 
 
-def fleet(projects: Iterable[Project], now: datetime) -> Fleet:
-    measured = tuple((project, measure(project, now)) for project in projects)
-    all_time = last_day = Rate(0, 0)
+def fleet(projects: Iterable[Summary], config: Config, now: datetime) -> Fleet:
+    """The numbers of all projects, and their sums."""
+    measured = tuple((project, weigh(project, config, now)) for project in projects)
+    failed = total = day_failed = day_total = 0
     for _, metrics in measured:
-        all_time += metrics.error_rate or Rate(0, 0)
-        last_day += metrics.last_day
-    return Fleet(measured, all_time, last_day)
+        if metrics.error_rate:
+            failed += metrics.error_rate.failed
+            total += metrics.error_rate.total
+        day_failed += metrics.last_day.failed
+        day_total += metrics.last_day.total
+    return Fleet(measured, Rate(failed, total), Rate(day_failed, day_total))

@@ -13,6 +13,7 @@ from handlers.somas.metrics import Measure, Metrics, Rate, running_age, stuck
 from handlers.somas.projects import Backup, Project
 from handlers.somas.stages import STAGES, current_name
 from handlers.somas.state import DeadLetter
+from handlers.somas.summary import Summary, summarise
 
 
 def hours_text(value: float) -> str:
@@ -57,21 +58,6 @@ def status_text(project: Project) -> str:
     return f"{said} (every stage is; the status was never set)" if state.finished == "inferred" else said
 
 
-def last_failure(project: Project) -> tuple[str, datetime | None]:
-    """Text and time of what went wrong last: the failed stage's error, else the last failure in the log."""
-    state = project.state
-    failures = [event for event in project.log.epoch() if event.type in ("stage_failed", "agent_failed")]
-    when = failures[-1].at if failures else None
-    if state is not None:
-        record = state.stage(current_name(state.current_stage))
-        if record is None or record.status != "failed":
-            broken = [r for r in state.stages.values() if r.status == "failed"]
-            record = broken[-1] if broken else record
-        if record is not None and record.error and record.status == "failed":
-            return record.error, when or state.updated_at
-    return (failures[-1].message, when) if failures else ("", None)
-
-
 def stage_text(project: Project, now: datetime) -> str:
     """``verify, running 30 h of 12 h``."""
     state = project.state
@@ -90,7 +76,7 @@ def stage_text(project: Project, now: datetime) -> str:
     return f"{shown}, {brief(record.status, 40).replace('_', ' ')}"
 
 
-def troubles(project: Project, metrics: Metrics) -> list[str]:
+def troubles(project: Summary, metrics: Metrics) -> list[str]:
     """What is wrong with a project, the worst first; empty when nothing is."""
     state = project.state
     said: list[str] = []
@@ -117,7 +103,7 @@ def troubles(project: Project, metrics: Metrics) -> list[str]:
     return said
 
 
-def _damage(project: Project) -> list[str]:
+def _damage(project: Summary) -> list[str]:
     """Short: the whole sentence stands in the project's own status."""
     said = []
     if project.file.condition != "ok":
@@ -127,9 +113,9 @@ def _damage(project: Project) -> list[str]:
         said.append("dead_letters.json " + ("missing" if project.letters.condition == "missing" else "damaged"))
     if project.log.condition != "ok":
         said.append("log missing" if project.log.condition == "missing" else "log unreadable")
-    elif project.log.bad_lines:
-        said.append(f"log has {counted(project.log.bad_lines, 'broken line')}")
-    elif not project.log.events:
+    elif project.tally.bad_lines:
+        said.append(f"log has {counted(project.tally.bad_lines, 'broken line')}")
+    elif not project.tally.events:
         said.append("log empty")
     return said
 
@@ -172,7 +158,7 @@ def backup_text(project: Project, backup: Backup, now: datetime) -> str:
         }
         if lost:
             said += f"; restoring it loses {', '.join(sorted(lost, key=_order))}"
-    then = stuck(replace(project, file=backup.file), now)
+    then = stuck(summarise(replace(project, file=backup.file)), project.config, now)
     if then:
         age, limit = (span.total_seconds() / 3600 for span in (then.age, then.timeout))
         said += f"; {then.stage} would be {hours_text(age)} old, over its {hours_text(limit)}, so stuck at once"

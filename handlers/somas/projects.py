@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from handlers.somas.state import (
     read_dead_letters,
     read_state,
 )
+from handlers.somas.tally import Tally, tally
 from handlers.somas.transitions import Log, read_log
 
 # fullmatch, ASCII only: upstream's own pattern lets a trailing newline, foreign digits and leading zeros through.
@@ -66,14 +68,19 @@ def list_projects(root: Path) -> list[str]:
     Raises ``Unavailable`` when the folder cannot be read.
     """
     folder = projects_folder(root)
+    return sorted((name for name in project_names(root) if exists(folder / name)), key=number_of)
+
+
+def project_names(root: Path) -> list[str]:
+    """What is called like a project, in no order. Raises ``Unavailable`` when the folder cannot be read."""
+    folder = projects_folder(root)
     try:
-        names = [entry.name for entry in folder.iterdir() if is_project(entry.name)]
+        return [name for name in os.listdir(folder) if is_project(name)]  # noqa: PTH208 ten thousand Paths cost more
     except OSError as error:
         raise Unavailable(
             f"SOMAS: {folder} cannot be read ({error.strerror}). Check that the disk is mounted and that the bot's "
             "user may read it; the folder is set by root in the section [somas]."
         ) from None
-    return sorted((name for name in names if exists(folder / name)), key=number_of)
 
 
 def exists(directory: Path) -> bool:
@@ -121,6 +128,12 @@ class Project:
     log: Log
     config: Config
     backups: tuple[Backup, ...] = ()
+    counts: Tally | None = None  # of a log that is too large to be read whole: the scan counts it line by line
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What is counted in the log."""
+        return self.counts or tally(self.log.events, self.log.bad_lines)
 
     @cached_property
     def rebuilt(self) -> State | None:

@@ -13,11 +13,12 @@ from weakref import WeakKeyDictionary
 import yaml
 
 from bot.errors import Unavailable
-from handlers.somas.config import read_config
+from handlers.somas.config import decoded, read_config
 from handlers.somas.decode import mapping
 from handlers.somas.handler import Somas
 from handlers.somas.projects import Project, list_projects, project_directory, read_all
 from handlers.somas.repository import Repository, checkout_of, read_checkout, read_github
+from handlers.somas.state import read_bytes
 
 CONFIG = ".somas/config.yml"
 
@@ -84,8 +85,9 @@ def _repository(handler: Somas, read: _Read) -> Repository | None:
 
 def _config(root: Path) -> Mapping[str, Any] | None:
     try:
-        return mapping(yaml.load((root / CONFIG).read_bytes(), Loader=yaml.SafeLoader))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        data = read_bytes(root / CONFIG)
+        return mapping(decoded(data)) if isinstance(data, bytes) else None
+    except (yaml.YAMLError, ValueError, RecursionError):
         return None
 
 
@@ -93,11 +95,9 @@ def _files(root: Path, projects: Sequence[Project]) -> Callable[[str], Sequence[
     def read(name: str) -> Sequence[tuple[str, bytes]]:
         found = []
         for project in projects:
-            path = project_directory(root, project.id) / name
-            try:
-                found.append((f"{project.id}/{name}", path.read_bytes()))
-            except OSError:
-                continue
+            data = read_bytes(project_directory(root, project.id) / name, follow=False)
+            if isinstance(data, bytes):
+                found.append((f"{project.id}/{name}", data))
         return found
 
     return read

@@ -16,6 +16,8 @@ from handlers.somas.stages import STAGES
 from handlers.somas.state import DeadLetter, judge_state
 from handlers.somas.transitions import Event
 
+LETTERS_LEFT = "dead_letters_total"  # in an event of the bot: how many entries dead_letters.json has now
+
 
 def fresh_state(project_id: str, at: str, issue_number: int, branch: str, labels: list[Any]) -> dict[str, Any]:
     """state.json as upstream initialises it, keys in its order. ``at`` is a time stamp; empty when it is unknown."""
@@ -106,6 +108,8 @@ class _Replay:
             case "state_updated":
                 self.state.update(copy.deepcopy(event.metadata))
                 self._touched(event)
+            case "recovery_completed" if isinstance(total := event.metadata.get(LETTERS_LEFT), int):
+                self.dead = total  # a purge or a repair of the bot: upstream counts on from what is left
             case _:
                 pass
 

@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from bot.errors import UserError
 from handlers.somas.decode import brief, clean, dumps, items, mapping, stamp, text, whole
-from handlers.somas.metrics import measure, resume_stage, retries_of, suggested_stage
+from handlers.somas.metrics import measure, resume_stage, retries_of
 from handlers.somas.projects import Project
 from handlers.somas.rebuild import fresh_dead_letters, fresh_state, number_of
 from handlers.somas.stages import STAGES, current_name
 from handlers.somas.state import State, StateFile, judge_state
+from handlers.somas.summary import suggested_stage
 
 Mode = Literal["stage", "full"]
 NO_TIME = "<time of the change>"  # a preview's digest must not depend on the clock
@@ -257,16 +258,19 @@ def _refuse_unusable(project: Project) -> None:
         known = (
             f" transitions.jsonl is readable ({len(project.log.events)} events) and ends in "
             f"{brief(project.rebuilt.status, 40)} at {brief(project.rebuilt.current_stage, 40)}, so the state "
-            "can be rebuilt."
+            f"can be rebuilt: /somas reconstruct {project.id}."
         )
     kept = [backup.name for backup in project.backups if backup.file.state]
     if kept:
-        known += f" A valid backup is there: {kept[-1]}."
+        known += f" A valid backup is there: /somas restore {project.id} {kept[-1]}."
     raise UserError(
         f"{project.id}: state.json {project.file.problem}. A restart at a stage needs a state that can be read.{known} "
         f"Repair or restore state.json, or start over with /somas restart {project.id} --full, which archives "
         "everything first.",
-        suggestions=(f"/somas status {project.id}", f"/somas restart {project.id} --full --dry-run"),
+        suggestions=(
+            *((f"/somas reconstruct {project.id} --dry-run",) if project.rebuilt else ()),
+            f"/somas restart {project.id} --full --dry-run",
+        ),
     )
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from handlers.somas.backups import compact_time, keep_older_backup
+from handlers.somas.change import settle_or_refuse
 from handlers.somas.config import read_config
 from handlers.somas.decode import loads, stamp, text
 from handlers.somas.locks import LOCK_SECONDS, WriteFailed, all_or_nothing, append, locked, replace, sync_directory
@@ -95,6 +96,7 @@ def write_restart(
         raise no_such_project(order.project_id)
     config = read_config(root)
     with locked(directory, lock_seconds, cancelled):
+        settle_or_refuse(directory, order.project_id)
         project = read_project(root, order.project_id, config)
         earlier = find_earlier(root, project, order)
         if earlier == "uncertain":
@@ -197,9 +199,9 @@ def _write_stage(root: Path, project: Project, order: Order, now: datetime, *, r
     assert project.file.state is not None
     change = plan(project.file.state.raw, order.stage)
     state = project.directory / "state.json"
-    backup = project.directory / f"state.json.backup.{_compact_time(now)}.{order.mark}"
+    backup = project.directory / f"state.json.backup.{compact_time(now)}.{order.mark}"
     events = restart_events(change, project.id, stamp(now), _ids(), order.actor, order.reason, order.operation_id)
-    _keep_older_backup(project)
+    keep_older_backup(project)
     try:
         replace(backup, project.file.data)
         replace(project.directory / "state.json.backup", project.file.data)
@@ -244,19 +246,6 @@ def _write_full(root: Path, project: Project, order: Order, now: datetime, *, re
     )
 
 
-def _keep_older_backup(project: Project) -> None:
-    """The plain state.json.backup may be somebody's only copy: give it a dated name too before it is written over."""
-    plain = project.directory / "state.json.backup"
-    data = read_bytes(plain)
-    dated = [read_bytes(project.directory / backup.name) for backup in project.backups if backup.name != plain.name]
-    if not isinstance(data, bytes) or data in dated:
-        return
-    at = _compact_time(datetime.fromtimestamp(plain.stat().st_mtime, UTC))
-    digest = hashlib.sha256(data).hexdigest()[:8]
-    with contextlib.suppress(FileExistsError):
-        os.link(plain, plain.with_name(f"{plain.name}.{at}.{digest}"))
-
-
 def _archived(archive: Path, project: Project) -> Project:
     """The project as it is in its archive; the log goes on in the project's folder."""
     return Project(
@@ -273,7 +262,7 @@ def _archive(root: Path, project: Project, order: Order, now: datetime) -> Path:
     """Copy the whole project beside the projects, out of reach of ``*/state.json``; any number of times a day."""
     folder = root / ".somas" / "projects" / ARCHIVE
     folder.mkdir(mode=0o755, exist_ok=True)
-    target = folder / f"{project.id}.{_compact_time(now)}.{order.mark}"
+    target = folder / f"{project.id}.backup.{compact_time(now)}.{order.mark}"
     unfinished = folder / f".{target.name}.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -343,10 +332,6 @@ def _lines(events: list[dict[str, object]]) -> str:
 
 def _ids() -> tuple[str, str]:
     return str(uuid.uuid4()), str(uuid.uuid4())
-
-
-def _compact_time(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _relative(root: Path, path: Path) -> str:

@@ -16,8 +16,32 @@ root = "/srv/somas"              # the folder that holds .somas/
 # restart_budget = "PT10M"       # how long a restarted stage may take until it is seen to run
 # lock_seconds = 30              # how long to wait for SOMAS itself to let go of a file
 # repository_path = "/srv/somas-checkout"  # a checkout of its repository, for `runbook verify`; default: root, GitHub
+# follow_budget = "PT30M"        # how long the workflow run of a restart is followed until somebody is paged
+# stop_budget = "PT10M"          # how long stop-all waits until the last run has ended
 # retries_over_limit = "warn"    # or "refuse": restarts beyond max_retry_attempts of limits.yml
 """
+
+
+# What stop-all disables: the workflows that move projects. Scans of security and consistency go on.
+WORKFLOWS = (
+    "somas-*",
+    "*-somas.y*ml",
+    "intake-triage.y*ml",
+    "sync-stage-milestones.y*ml",
+    "pr-checklist-detector.y*ml",
+)
+
+
+class DispatchSettings(ProductSettings):
+    """``[somas.dispatch]``: the workflow that a restart starts. ``{project}`` and ``{stage}`` are filled in."""
+
+    workflow: str = Field("somas-pipeline.yml", examples=["somas-pipeline.yml"], pattern=r"^[\w.-]+\.ya?ml$")
+    ref: str = Field("", examples=["main"])  # empty: the repository's default branch
+    inputs: dict[str, str] = Field(
+        default={"project_id": "{project}", "stage": "{stage}"},
+        examples=[{"project_id": "{project}", "stage": "{stage}"}],
+    )
+    always_red: tuple[str, ...] = Field(("stage-5-implement-complete",), examples=[["stage-5-implement-complete"]])
 
 
 class SomasSettings(ProductSettings):
@@ -28,6 +52,10 @@ class SomasSettings(ProductSettings):
     restart_budget: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), examples=["PT10M"])
     lock_seconds: float = Field(30.0, gt=0, le=300, examples=[30])
     retries_over_limit: Literal["warn", "refuse"] = Field("warn", examples=["warn"])
+    dispatch: DispatchSettings = DispatchSettings()
+    follow_budget: timedelta = Field(timedelta(minutes=30), gt=timedelta(0), examples=["PT30M"])
+    stop_budget: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), examples=["PT10M"])
+    workflows: tuple[str, ...] = Field(WORKFLOWS, examples=[["somas-*", "intake-triage*"]])
 
     @field_validator("repository_path")
     @classmethod

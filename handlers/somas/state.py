@@ -13,11 +13,12 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from handlers.somas.decode import brief, instant, items, loads, mapping, text, whole
 from handlers.somas.stages import STAGES, current_name
 
+_STAGES = frozenset(STAGES)
 Condition = Literal["ok", "missing", "damaged"]
 LARGEST_FILE = 32 * 1024 * 1024  # bytes; a state file has 4 kB, a log of a year a few MB; JSON may take 20 times that
 
@@ -54,6 +55,62 @@ class StageRecord:
         return text(self.raw.get("error"))
 
 
+class StageLike(Protocol):
+    """What is judged of a stage's record, however it was decoded."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def completed_at(self) -> datetime | None: ...
+    @property
+    def retry_count(self) -> int: ...
+    @property
+    def error(self) -> str: ...
+
+
+Record = TypeVar("Record", bound=StageLike, covariant=True)
+
+
+class Pipeline(Protocol[Record]):
+    """A state as far as it is judged: the whole one below, or the few fields that the scan decodes."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def current_stage(self) -> str: ...
+    @property
+    def stages(self) -> Mapping[str, Record]: ...
+
+    def stage(self, name: str) -> Record | None:
+        """The record of one of the eleven; a record under the old name counts when the new one is pending."""
+        found = self.stages.get(name)
+        if found is not None and found.status != "pending":
+            return found
+        if self.stages.keys() <= _STAGES:  # no old name
+            return found
+        old = next((r for key, r in self.stages.items() if key != name and current_name(key) == name), None)
+        return old if old is not None and old.status != "pending" else found or old
+
+    @property
+    def finished(self) -> Literal["", "completed", "cancelled", "inferred"]:
+        """``inferred``: all eleven are completed or skipped, though nobody set the project's status."""
+        if self.status == "completed":
+            return "completed"
+        if self.status == "cancelled":
+            return "cancelled"
+        if self.status == "failed":
+            return ""
+        done = all((record := self.stage(name)) and record.status in ("completed", "skipped") for name in STAGES)
+        return "inferred" if done else ""
+
+    @property
+    def effective_status(self) -> str:
+        """The status that a person should go by."""
+        return "completed" if self.finished == "inferred" else self.status
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     id: str
@@ -63,7 +120,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class State:
+class State(Pipeline[StageRecord]):
     """A valid state, from the file or rebuilt from the log. ``raw`` is the whole object."""
 
     raw: Mapping[str, Any]
@@ -136,31 +193,6 @@ class State:
             for name, entry in mapping(self.raw.get("circuit_breakers")).items()
             if (text(entry) or text(mapping(entry).get("state"))).lower() not in ("", "closed")
         ]
-
-    def stage(self, name: str) -> StageRecord | None:
-        """The record of one of the eleven; a record under the old name counts when the new one is pending."""
-        found = self.stages.get(name)
-        if found is not None and found.status != "pending":
-            return found
-        old = next((r for key, r in self.stages.items() if key != name and current_name(key) == name), None)
-        return old if old is not None and old.status != "pending" else found or old
-
-    @property
-    def finished(self) -> Literal["", "completed", "cancelled", "inferred"]:
-        """``inferred``: all eleven are completed or skipped, though nobody set the project's status."""
-        if self.status == "completed":
-            return "completed"
-        if self.status == "cancelled":
-            return "cancelled"
-        if self.status == "failed":
-            return ""
-        done = all((record := self.stage(name)) and record.status in ("completed", "skipped") for name in STAGES)
-        return "inferred" if done else ""
-
-    @property
-    def effective_status(self) -> str:
-        """The status that a person should go by."""
-        return "completed" if self.finished == "inferred" else self.status
 
 
 @dataclass(frozen=True)
@@ -278,7 +310,7 @@ def decode_dead_letters(data: bytes, project_id: str) -> DeadLetterFile:
 
 def read_state(directory: Path, project_id: str) -> StateFile:
     """The project's state.json. Takes no lock: upstream and the bot replace the file atomically. Never raises."""
-    data = read_bytes(directory / "state.json")
+    data = read_bytes(directory / "state.json", follow=False)
     if data is None:
         return StateFile("missing", "is missing")
     return StateFile("damaged", data) if isinstance(data, str) else decode_state(data, project_id)
@@ -286,21 +318,27 @@ def read_state(directory: Path, project_id: str) -> StateFile:
 
 def read_dead_letters(directory: Path, project_id: str) -> DeadLetterFile:
     """The project's dead_letters.json. Never raises."""
-    data = read_bytes(directory / "dead_letters.json")
+    data = read_bytes(directory / "dead_letters.json", follow=False)
     if data is None:
         return DeadLetterFile("missing", "is missing")
     return DeadLetterFile("damaged", data) if isinstance(data, str) else decode_dead_letters(data, project_id)
 
 
-def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes | str | None:
-    """A regular file's bytes; None when it is missing; a sentence when it cannot be read (``largest``: bytes)."""
+def read_bytes(path: Path, largest: int = LARGEST_FILE, *, follow: bool = True) -> bytes | str | None:
+    """A regular file's bytes; None when it is missing; a sentence when it cannot be read (``largest``: bytes).
+
+    Files of a project are read with ``follow`` off: whoever writes in its folder could aim a link at any file that the
+    bot may read, and what is read is shown.
+    """
     try:
+        if not follow and path.is_symlink():
+            return "is a symbolic link, which is not followed"
         found = path.stat()
         if not S_ISREG(found.st_mode):  # a pipe would block for ever
             return "is not a regular file"
         if found.st_size > largest:
             return f"is too large to be read ({found.st_size} bytes)"
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=_without_waiting if follow else _without_following) as file:
             data = file.read(largest + 1) or b""  # it may have grown, and one of /proc says that it is empty
         return data if len(data) <= largest else f"is too large to be read (more than {largest} bytes)"
     except FileNotFoundError:
@@ -312,6 +350,11 @@ def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes | str | None:
 def _without_waiting(path: str, flags: int) -> int:
     """Opens also what has meanwhile become a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _without_following(path: str, flags: int) -> int:
+    """Nor what has meanwhile become a link."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _entries(raw: list[Any]) -> tuple[DeadLetter, ...]:

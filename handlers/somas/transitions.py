@@ -17,6 +17,30 @@ from handlers.somas.decode import instant, loads, mapping, text
 from handlers.somas.stages import current_name
 from handlers.somas.state import Condition, read_bytes
 
+# Of upstream's schema; it writes the first ten itself.
+EVENT_TYPES = (
+    "project_initialized",
+    "stage_started",
+    "stage_completed",
+    "stage_failed",
+    "checkpoint_created",
+    "error_recorded",
+    "state_updated",
+    "agent_invoked",
+    "agent_completed",
+    "agent_failed",
+    "stage_retrying",
+    "label_added",
+    "label_removed",
+    "artifact_created",
+    "recovery_attempted",
+    "recovery_completed",
+    "pipeline_paused",
+    "pipeline_resumed",
+    "pipeline_completed",
+    "pipeline_failed",
+    "pipeline_cancelled",
+)
 _START = '{"id": "'
 MOST_GLUED = 1000  # events of one line: a crash glues two, and every try may read the line to its end
 _decoder = json.JSONDecoder()
@@ -90,7 +114,7 @@ def decode_log(data: bytes) -> Log:
             events.append(Event(whole_line))
             continue
         bad += 1
-        found = list(_glued(part.decode("utf-8", "replace")))
+        found = [event for _, _, event in glued(part.decode("utf-8", "replace"))]
         recovered += bool(found)
         events.extend(found)
     return Log("ok", "", tuple(events), bad, recovered, cut=bool(data) and not data.endswith(b"\n"))
@@ -98,7 +122,7 @@ def decode_log(data: bytes) -> Log:
 
 def read_log(directory: Path) -> Log:
     """The project's transitions.jsonl. Never raises."""
-    data = read_bytes(directory / "transitions.jsonl")
+    data = read_bytes(directory / "transitions.jsonl", follow=False)
     if data is None:
         return Log("missing", "is missing")
     return Log("damaged", data) if isinstance(data, str) else decode_log(data)
@@ -109,7 +133,8 @@ def encode_event(event: Mapping[str, Any]) -> str:
     return json.dumps(event) + "\n"
 
 
-def _glued(line: str) -> Iterator[Event]:
+def glued(line: str) -> Iterator[tuple[int, int, Event]]:
+    """The events that stand in a broken line, each with where it begins and ends."""
     start = line.find(_START)
     tries = 0
     while start >= 0 and tries < MOST_GLUED:
@@ -121,7 +146,7 @@ def _glued(line: str) -> Iterator[Event]:
             pass
         else:
             if isinstance(found, dict) and text(found.get("event_type")):
-                yield Event(found)
+                yield start, after, Event(found)
             else:  # an inner object (a checkpoint has an id too): what follows may still be an event
                 after = start + 1
         start = line.find(_START, after)

@@ -28,6 +28,11 @@ SAMPLE = Path(__file__).parents[3] / "shared" / "upstream" / "somas-sample"
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The sample data set beside the project, never written to."""
+    return sample_folder()
+
+
+def sample_folder() -> Path:
+    """The same for a test that copies it; skips, or under CI fails, where it is not there."""
     if not SAMPLE.is_dir():
         message = f"the SOMAS sample data set is not there: {SAMPLE.name} is expected beside the project"
         if os.environ.get("CI") == "true":

@@ -18,13 +18,15 @@ from handlers.somas import Somas, SomasSettings, product
 from tests.somas.conftest import NOW, asking, connected, run_blocking
 
 
+async def understood(handler: Somas, text: str) -> Invocation:
+    found = parse(text, {"somas": product.commands})
+    assert isinstance(found, Invocation)
+    return await check_existing(found, handler.inventory)
+
+
 async def typed(root: Path, text: str) -> Reply:
     handler = connected(root)
-    groups = {"somas": product.commands}
-    found = parse(text, groups)
-    assert isinstance(found, Invocation)
-    invocation = await check_existing(found, handler.inventory)
-    return await invocation.command.function(asking(handler), **invocation.arguments)
+    return await (await understood(handler, text)).call(asking(handler))
 
 
 def said(reply: Reply) -> str:
@@ -52,7 +54,10 @@ async def test_a_project_that_failed_offers_its_restart_and_a_healthy_one_does_n
         "/somas restart project-19 --from verify",
         "/somas restart project-19 --from verify --dry-run",
     ]
-    assert await offered("project-81") == ["/somas restart project-81 --full --dry-run"]
+    assert await offered("project-81") == [
+        "/somas reconstruct project-81 --dry-run",
+        "/somas restart project-81 --full --dry-run",
+    ]
     assert await offered("project-12") == await offered("project-64") == []
 
 
@@ -67,9 +72,12 @@ async def test_a_project_that_failed_offers_its_restart_and_a_healthy_one_does_n
     ],
 )
 async def test_restart_as_people_type_it(root: Path, text: str, stage: str, dry_run: bool) -> None:
-    started = await typed(root, text)
+    handler = connected(root)
+    invocation = await understood(handler, text)
+    started = await invocation.call(asking(handler))
     assert isinstance(started, StartRun)
-    assert (started.target.name, started.inputs["stage"], started.dry_run) == ("project-42", stage, dry_run)
+    assert (started.target.name, started.inputs["stage"]) == ("project-42", stage)
+    assert invocation.standing.dry_run is dry_run
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 from bot.demo.somas_projects import PROJECTS, ProjectWriter, generate
 from bot.messages import plain_text
 from handlers.somas.config import read_config
+from handlers.somas.fleet_views import failed_message, fleet_message
 from handlers.somas.metrics import fleet
 from handlers.somas.phrases import troubles
 from handlers.somas.projects import list_projects, read_all, read_project
-from handlers.somas.views import failed_message, fleet_message, project_message
+from handlers.somas.summary import summarise
+from handlers.somas.views import project_message
 from tests.somas.conftest import Files
 
 NOW = datetime(2031, 3, 1, 3, 0, 0, 5, tzinfo=UTC)  # any time: ages are relative
@@ -65,7 +67,9 @@ EXPECTED = {
 
 
 def test_each_project_has_the_trouble_that_it_was_made_for(made: Path) -> None:
-    found = {p.id: (m.level, troubles(p, m)) for p, m in fleet(read_all(made, read_config(made)), NOW).projects}
+    config = read_config(made)
+    everything = fleet(map(summarise, read_all(made, config)), config, NOW)
+    found = {p.id: (m.level, troubles(p, m)) for p, m in everything.projects}
     assert found == EXPECTED
 
 
@@ -89,8 +93,8 @@ def test_the_configuration_is_complete(made: Path) -> None:
 
 def test_every_message_can_be_stored_and_sent(made: Path) -> None:
     config = read_config(made)
-    everything = fleet(read_all(made, config), NOW)
-    messages = [project_message(project, NOW) for project, _ in everything.projects]
+    everything = fleet(map(summarise, read_all(made, config)), config, NOW)
+    messages = [project_message(project, NOW) for project in read_all(made, config)]
     messages += [fleet_message(everything, config, NOW, str(made)), failed_message(everything, config, NOW, str(made))]
     for message in messages:
         plain_text(message.blocks).encode("utf-8")

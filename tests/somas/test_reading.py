@@ -16,12 +16,14 @@ from bot.demo.somas_projects import ProjectWriter
 from bot.errors import Unavailable, UserError
 from bot.messages import plain_text
 from handlers.somas.config import Config, read_config
+from handlers.somas.fleet_views import failed_message, fleet_message
 from handlers.somas.metrics import fleet, measure
 from handlers.somas.projects import Project, list_projects, read_project
 from handlers.somas.restart import choose
 from handlers.somas.state import decode_dead_letters, decode_state, read_state
+from handlers.somas.summary import summarise
 from handlers.somas.transitions import decode_log
-from handlers.somas.views import failed_message, fleet_message, project_message
+from handlers.somas.views import project_message
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -183,7 +185,7 @@ def test_no_bytes_make_reading_measuring_or_showing_raise(state: bytes, letters:
     if project.state is None:
         assert metrics.level is None
     plain_text(project_message(project, NOW).blocks).encode("utf-8")
-    everything = fleet([project], NOW)
+    everything = fleet([summarise(project)], Config(), NOW)
     plain_text(fleet_message(everything, Config(), NOW, "/srv/somas").blocks).encode("utf-8")
     plain_text(failed_message(everything, Config(), NOW, "/srv/somas").blocks).encode("utf-8")
     wishes: list[dict[str, Any]] = [{}, {"checkpoint": "last"}, {"stage": "plan"}, {"full": True}]

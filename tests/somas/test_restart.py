@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from bot.demo.somas_projects import ProjectWriter
 from bot.errors import UserError
 from bot.handler import ActionResult, Danger
 from bot.runbooks.expectations import parse, questions
-from bot.settings import GitHubSettings
-from handlers.somas import Somas, SomasSettings, product
+from handlers.somas import product
 from handlers.somas.actions import ACTIONS
 from handlers.somas.commands import restart
 from handlers.somas.config import read_config
@@ -24,7 +22,7 @@ from handlers.somas.projects import Project, read_project
 from handlers.somas.restart import actor_entry, choose, plan
 from tests.somas.conftest import NOW, Files, acting, asking, connected
 
-BY_NAME = {action.name: action for action in ACTIONS}
+BY_NAME = {action.name: action for action in product.actions}
 
 
 def project(root: Path, name: str) -> Project:
@@ -236,11 +234,11 @@ async def test_more_retries_than_allowed_are_told_and_refused_where_that_is_conf
 # The run that is started.
 
 
-async def test_the_command_starts_a_run_of_four_steps_on_the_project(root: Path) -> None:
-    started = await restart(asking(connected(root, restart_budget="PT90S")), "project-42", reason="fixed", dry_run=True)
+async def test_the_command_starts_a_run_of_six_steps_on_the_project(root: Path) -> None:
+    started = await restart(asking(connected(root, restart_budget="PT90S")), "project-42", reason="fixed")
     assert isinstance(started, StartRun)
     assert started.target.key == "somas/project/project-42"
-    assert (started.reason, started.dry_run, started.changes) == ("fixed", True, True)
+    assert (started.reason, started.changes) == ("fixed", True)
     assert dict(started.inputs) | {"why": ""} == {
         "stage": "verify",
         "mode": "stage",
@@ -252,6 +250,8 @@ async def test_the_command_starts_a_run_of_four_steps_on_the_project(root: Path)
         "somas.check_recovery",
         "somas.restart_stage",
         "somas.dispatch",
+        "somas.follow_run",
+        "somas.report_run",
         "somas.read_state",
     ]
     last = started.runbook.steps[-1]
@@ -317,7 +317,7 @@ async def test_nothing_is_changed_by_previews_and_reading_steps(root: Path) -> N
     for action in ACTIONS:
         if action.preview:
             await action.preview(handler, context)
-        if action.danger is Danger.READ or action.name == "somas.dispatch":
+        if action.danger is Danger.READ:
             assert (await action.perform(handler, context)).status == "done"
     assert Files.of(root) == before
 
@@ -330,14 +330,6 @@ async def test_dispatch_says_that_nothing_was_dispatched_and_how_to_do_it(root: 
     assert [(each.name, each.value) for each in result.observations] == [("dispatch.accepted", False)]
     last = await perform(root, "project-42", "somas.dispatch", stage="release")
     assert "It runs no job for the stage release." in last.evidence
-
-
-async def test_with_github_the_command_names_the_repository(root: Path) -> None:
-    services = replace(connected(root).services, github=GitHubSettings(repository="acme/pipeline"))
-    handler = Somas(SomasSettings(root=root), services)
-    result = await BY_NAME["somas.dispatch"].perform(handler, acting(handler, "project-42", stage="verify"))
-    assert result.summary.startswith("Nothing was dispatched: dispatching is not part of this version.")
-    assert "gh workflow run somas-pipeline.yml -R acme/pipeline -f project_id=project-42" in result.evidence
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import pytest
 
 from bot.messages import Message, plain_text
 from handlers.somas.config import read_config
+from handlers.somas.fleet_views import failed_message, fleet_message
 from handlers.somas.metrics import Fleet, fleet, measure
 from handlers.somas.projects import list_projects, read_all, read_project
-from handlers.somas.views import failed_message, fleet_message, project_message
+from handlers.somas.summary import summarise
+from handlers.somas.views import project_message
 from tests.somas.conftest import NOW
 
 pytestmark = pytest.mark.sample
@@ -37,7 +39,7 @@ TABLE = {
 
 
 def everything(sample: Path) -> Fleet:
-    return fleet(read_all(sample, read_config(sample)), NOW)
+    return fleet(map(summarise, read_all(sample, read_config(sample))), read_config(sample), NOW)
 
 
 def shown(sample: Path, number: int) -> str:

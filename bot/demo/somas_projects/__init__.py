@@ -5,6 +5,7 @@ and log belong together; only then is damaged what has to be damaged.
 """
 
 from bot.demo.somas_projects.kinds import PROJECTS, generate
+from bot.demo.somas_projects.many import generate_many
 from bot.demo.somas_projects.writer import STAGES, ProjectWriter
 
-__all__ = ["PROJECTS", "STAGES", "ProjectWriter", "generate"]
+__all__ = ["PROJECTS", "STAGES", "ProjectWriter", "generate", "generate_many"]

@@ -70,7 +70,7 @@ def generate(root: Path, now: datetime, seed: int = 7) -> None:
     """
     projects = root / ".somas" / "projects"
     projects.mkdir(parents=True)
-    _configuration(root)
+    configuration(root)
     for name, (make, _) in PROJECTS.items():
         writer = ProjectWriter(root, name, now, random.Random(f"{seed}:{name}"))  # noqa: S311 a demo, no secrets
         make(writer, now)
@@ -81,7 +81,7 @@ def generate(root: Path, now: datetime, seed: int = 7) -> None:
     _not_projects(root, now, seed)
 
 
-def _configuration(root: Path) -> None:
+def configuration(root: Path) -> None:
     (root / ".somas" / "config").mkdir(parents=True)
     stages = "".join(
         f'    - id: "{stage}"\n      order: {number}\n      enabled: true\n      agent: "{AGENTS[stage]}"\n'

@@ -246,6 +246,14 @@ class ProjectWriter:
 
     # Files and time.
 
+    def texts(self) -> dict[str, str]:
+        """The three files as ``save`` would write them into an empty folder."""
+        return {
+            "state.json": json.dumps(self.state, indent=2),
+            "dead_letters.json": json.dumps(self.letters, indent=2),
+            "transitions.jsonl": "".join(self.lines),
+        }
+
     def save(self) -> None:
         """Write all three files. Only for a project that nobody else writes."""
         self.directory.mkdir(parents=True, exist_ok=True)
