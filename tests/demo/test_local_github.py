@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bot.clock import ManualClock
-from bot.demo.github import LocalGitHub
+from bot.demo.github import Job, LocalGitHub
 from bot.demo.github.gate import Exchange
 from tests.surfaces.github_openapi import complaints
 
@@ -126,6 +130,43 @@ async def test_every_operation_answers_as_github_describes_it(api: Api, github: 
     again = await api("GET", f"{BASE}/hooks/{hook['id']}/deliveries")
     assert [entry["guid"] for entry in again] == [delivery["guid"]] * 2
     github.read(42)
+
+
+async def test_an_app_sees_the_deliveries_of_its_own_webhook_with_its_own_key(api: Api, github: LocalGitHub) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    app = github.install_app("opsbot-app", public.decode())
+    github.add_app_hook("http://127.0.0.1:1/nobody", "s")
+    await github.settled()
+    now = int(time.time())
+    signed = jwt.encode({"iss": str(app.id), "iat": now - 10, "exp": now + 500}, key, algorithm="RS256")
+    async with aiohttp.ClientSession(github.api_url) as session:
+        async with session.get("/app/hook/deliveries", headers={"Authorization": f"Bearer {github.token}"}) as refused:
+            assert refused.status == 401
+        own = {"Authorization": f"Bearer {signed}"}
+        async with session.get("/app/hook/deliveries?per_page=5", headers=own) as answer:
+            [ping] = await answer.json()
+        assert (ping["event"], ping["status_code"]) == ("ping", 502)
+        async with session.post(f"/app/hook/deliveries/{ping['id']}/attempts", headers=own) as answer:
+            assert answer.status == 202
+        await github.settled()
+        async with session.get("/app/hook/deliveries?per_page=1", headers=own) as answer:
+            assert [each["guid"] for each in await answer.json()] == [ping["guid"]]
+            assert 'rel="next"' in answer.headers["Link"]
+    assert await api("GET", BASE + "/hooks") == []  # it is not one of the repository
+
+
+async def test_five_hundred_writes_an_hour(api: Api, github: LocalGitHub, clock: ManualClock) -> None:
+    comment = github.comment("alice", 42, "hello")
+    for written in range(500):
+        if written % 80 == 0:
+            await clock.advance(60)
+        await api("POST", f"{BASE}/issues/comments/{comment}/reactions", {"content": "eyes"}, 200 if written else 201)
+    await clock.advance(60)
+    refused = await api("POST", f"{BASE}/issues/comments/{comment}/reactions", {"content": "eyes"}, 403)
+    assert "secondary rate limit" in refused["message"]
+    await clock.advance(3600)
+    await api("POST", f"{BASE}/issues/comments/{comment}/reactions", {"content": "eyes"})
 
 
 async def test_the_judge_says_no(api: Api, github: LocalGitHub) -> None:
@@ -307,3 +348,76 @@ async def test_a_run_is_cancelled(api: Api, github: LocalGitHub) -> None:
 
 async def test_it_listens_on_this_machine_only(github: LocalGitHub) -> None:
     assert github.api_url.startswith("http://127.0.0.1:")
+
+
+PLACES = {"metadata": "read", "issues": "write", "actions": "write", "contents": "write", "pull_requests": "write"}
+
+
+async def test_files_branches_and_pull_requests(api: Api, github: LocalGitHub) -> None:
+    api.token = github.token_of("opsbot", PLACES)
+    first = github.commit("config.yml", "a: 1\n", "One")
+    github.commit("config.yml", "a: 2\n", "Two")
+    github.commit("other.txt", "x", "Three")
+    assert [each["commit"]["message"] for each in await api("GET", f"{BASE}/commits?path=config.yml")] == ["Two", "One"]
+    old = await api("GET", f"{BASE}/contents/config.yml?ref={first}")
+    now = await api("GET", f"{BASE}/contents/config.yml")
+    assert old["sha"] != now["sha"]
+    head = (await api("GET", f"{BASE}/git/ref/heads/main"))["object"]["sha"]
+    await api("POST", f"{BASE}/git/refs", {"ref": "refs/heads/back", "sha": head}, 201)
+    await api("POST", f"{BASE}/git/refs", {"ref": "refs/heads/back", "sha": head}, 422)
+    body = {"message": "Back", "content": old["content"].strip(), "branch": "back"}
+    await api("PUT", f"{BASE}/contents/config.yml", {**body, "sha": now["sha"]})
+    assert (github.file("config.yml", "back"), github.file("config.yml")) == ("a: 1\n", "a: 2\n")
+    pull = {"title": "Back", "head": "back", "base": "main"}
+    number = (await api("POST", f"{BASE}/pulls", pull, 201))["number"]
+    assert number == 43  # issues and pull requests share their numbers
+    await api("POST", f"{BASE}/pulls", pull, 422)
+    assert [each["number"] for each in await api("GET", f"{BASE}/pulls?head=acme:back")] == [43]
+    await api("GET", f"{BASE}/contents/nothing.yml", status=404)
+
+
+async def test_a_label_starts_what_listens_to_it_and_is_remembered(api: Api, github: LocalGitHub) -> None:
+    github.add_workflow("on-label.yml", "on:\n  issues:\n    types: [labeled]\n")
+    github.add_workflow("on-open.yml", "on:\n  issues:\n    types: [opened]\n")
+    await api("POST", f"{BASE}/issues/42/labels", {"labels": ["bug"]})
+    await api("DELETE", f"{BASE}/issues/42/labels/bug")
+    assert [each["event"] for each in await api("GET", f"{BASE}/issues/42/events")] == ["labeled", "unlabeled"]
+    assert [run.workflow.file for run in github.runs()] == ["on-label.yml"]
+
+
+async def test_jobs_tell_the_step_and_only_force_ends_a_stubborn_run(
+    api: Api, github: LocalGitHub, clock: ManualClock
+) -> None:
+    job = Job("tests", ("Set up", "Run", "Upload"), "Run")
+    github.add_workflow("a.yml", "on: push\n", jobs=(job,), conclusion="failure", run_seconds=1e6, obeys=False)
+    run = github.start_run("a.yml")
+    await api("POST", f"{BASE}/actions/runs/{run.id}/cancel", status=202)
+    await clock.advance(30)
+    assert (await api("GET", f"{BASE}/actions/runs/{run.id}"))["status"] == "in_progress"
+    github.end_run(run, "failure")
+    (shown,) = (await api("GET", f"{BASE}/actions/runs/{run.id}/jobs"))["jobs"]
+    assert [(step["name"], step["conclusion"]) for step in shown["steps"]] == [
+        ("Set up", "success"),
+        ("Run", "failure"),
+        ("Upload", "skipped"),
+    ]
+    await api("POST", f"{BASE}/actions/runs/{run.id}/force-cancel", status=409)
+    other = github.start_run("a.yml")
+    await api("POST", f"{BASE}/actions/runs/{other.id}/force-cancel", status=202)
+    assert other.at(clock.now()) == ("completed", "cancelled")
+
+
+async def test_the_switch_is_for_administrators_and_secrets_tell_names(api: Api, github: LocalGitHub) -> None:
+    await api("GET", f"{BASE}/actions/permissions", status=403)
+    assert api.headers["X-Accepted-GitHub-Permissions"] == "administration=read"
+    await api("GET", f"{BASE}/actions/secrets", status=403)
+    api.token = github.token_of("opsbot", PLACES | {"administration": "write", "secrets": "read"})
+    assert (await api("GET", f"{BASE}/actions/permissions", status=403))["message"].startswith("Must have admin")
+    github.set_role("opsbot", "admin")
+    github.add_workflow("pipeline.yml", WORKFLOW)
+    await api("PUT", f"{BASE}/actions/permissions", {"enabled": False}, 204)
+    assert await api("GET", f"{BASE}/actions/permissions") == {"enabled": False}
+    body = {"ref": "main", "inputs": {"project_id": "project-42"}}
+    await api("POST", f"{BASE}/actions/workflows/pipeline.yml/dispatches", body, 422)
+    github.add_secret("OPENAI_API_KEY")
+    assert [each["name"] for each in (await api("GET", f"{BASE}/actions/secrets"))["secrets"]] == ["OPENAI_API_KEY"]

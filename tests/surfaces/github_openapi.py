@@ -16,6 +16,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from bot.demo.github.gate import Exchange
+from tests.surfaces import github_graphql
 
 # What GitHub answers and its description does not list: refusals that any operation can give.
 _ANYWHERE = {400, 401, 403, 404, 422, 429, 500, 502, 503, 504}
@@ -25,7 +26,7 @@ _SCALARS = {"integer": int, "number": float}
 def complaints(exchange: Exchange) -> list[str]:
     """What is wrong with a request and its answer, one line each; nothing is right with an unknown operation."""
     if exchange.route == "/graphql":
-        return []  # not part of the REST description
+        return github_graphql.complaints(exchange)
     what = f"{exchange.method} {exchange.path}"
     operation = _description()["paths"].get(exchange.route, {}).get(exchange.method.lower())
     if operation is None:

@@ -291,11 +291,69 @@ async def test_a_reaction_at_once_and_another_at_the_end(
     github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
 ) -> None:
     comment = github.comment("alice", 42, "/somas status")
-    await surface.react(REPO, comment, "eyes")
-    await passing(clock, surface.react(REPO, comment, "eyes"))
+    heard = await surface.react(REPO, comment, "eyes")
+    assert await passing(clock, surface.react(REPO, comment, "eyes")) == heard
     assert github.reactions(comment) == ["eyes"]
-    await passing(clock, surface.react(REPO, comment, "rocket", instead_of="eyes"))
+    await passing(clock, surface.react(REPO, comment, "rocket", instead_of=heard))
     assert github.reactions(comment) == ["rocket"]
+
+
+async def test_a_reaction_that_is_gone_already_is_no_trouble(
+    github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
+) -> None:
+    comment = github.comment("alice", 42, "/somas status")
+    heard = await surface.react(REPO, comment, "eyes")
+    await passing(clock, surface.react(REPO, comment, "confused", instead_of=heard))
+    await passing(clock, surface.react(REPO, comment, "confused", instead_of=heard))  # the answer was lost
+    assert github.reactions(comment) == ["confused"]
+
+
+async def test_a_label_is_made_once_set_and_taken_away(
+    github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
+) -> None:
+    for _ in range(2):
+        await passing(clock, surface.add_label(REPO, 42, "somas:needs attention/now"))
+    assert github.labels(42) == ["somas:needs attention/now"]
+    made = [each for each in github.exchanges if each.route.endswith("/labels") and each.method == "POST"]
+    assert [each.status for each in made] == [201, 200, 200]
+    again = GitHubSurface(settings_for(github), clock=clock, run_blocking=surface._run_blocking)
+    await passing(clock, again.add_label(REPO, 42, "somas:needs attention/now"))  # it is there: 422, and no trouble
+    await again.close()
+    for _ in range(2):
+        await passing(clock, surface.remove_label(REPO, 42, "somas:needs attention/now"))
+    assert github.labels(42) == []
+
+
+async def test_a_comment_is_folded_away(github: LocalGitHub, surface: GitHubSurface, clock: ManualClock) -> None:
+    comment = await surface.post(REPO, 42, "old", MARKER)
+    await passing(clock, surface.minimise(REPO, comment))
+    assert github.minimised(42) == github.read(42)
+
+
+async def test_who_may_not_fold_comments_away_asks_once_an_hour(
+    github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
+) -> None:
+    comment = await surface.post(REPO, 42, "old", MARKER)
+    github.read(42)
+    github.set_role("opsbot", "triage")
+    for _ in range(3):
+        with pytest.raises(Undeliverable, match="minimise"):
+            await passing(clock, surface.minimise(REPO, comment))
+    assert sum(each.route == "/graphql" for each in github.exchanges) == 1
+    github.set_role("opsbot", "write")
+    await clock.advance(3600)
+    await passing(clock, surface.minimise(REPO, comment))
+    assert len(github.minimised(42)) == 1
+
+
+async def test_whether_there_is_an_issue(github: LocalGitHub, surface: GitHubSurface) -> None:
+    assert await surface.has_issue(REPO, 42)
+    assert not await surface.has_issue(REPO, 43)
+    github.delete_issue(42)
+    assert not await surface.has_issue(REPO, 42)
+    github.fail(500, times=5)
+    with pytest.raises(TryLater):
+        await surface.has_issue(REPO, 42)
 
 
 @pytest.mark.parametrize("role", ["admin", "maintain", "write", "triage", "read", "none"])

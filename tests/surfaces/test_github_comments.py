@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.surfaces.github.comments import FoundCommand, commands_in, new_commands
+from bot.surfaces.github.comments import FoundCommand, commands_in, may_hold_commands, new_commands
 
 ROOTS = ["somas", "supervisor", "runs"]
 
@@ -108,6 +108,22 @@ MUST_NOT_TRIGGER = [
     "@\u200bopsbot status",
     "\ufeff/somas status",
     "Reply with: `/somas status`",
+    "<details><summary>\n/somas status\n</summary></details>",
+    "| /somas status |",
+    "<kbd>\n\n/somas status\n\n</kbd>",
+    "<https://example.invalid>/somas status",
+    "+ /somas status",
+    "1) /somas status",
+    "~~~text\n/somas status\n~~~",
+    "````\n```\n/somas status\n```\n````",
+    "[ref]: /somas status",
+    "text\u2028/somas status",
+    "/ somas status",
+    "//somas status",
+    "\u200b/somas status",
+    "@opsbot[bot]x status",
+    "@ opsbot status",
+    "!\n[x](/somas status)",
 ]
 
 
@@ -177,3 +193,23 @@ def test_an_edit_that_only_reorders_runs_nothing(lines: list[str]) -> None:
     before = "/somas a\n/somas b\n/somas b\n/runs list\nprose"
     assert identities("\n".join(lines), before) == []
     assert set(identities("\n".join(lines))) == set(identities(before))
+
+
+@given(st.text(alphabet=st.sampled_from("/somasruni @opbt`<>!-[]()*_#|\n\r\t \u2003\x0b&;~'\"=x1."), max_size=120))
+def test_the_quick_look_misses_no_command(body: str) -> None:
+    if commands_in(body + "\n\n/runs list", ROOTS)[:-1]:
+        assert may_hold_commands(body, ROOTS)
+
+
+@pytest.mark.parametrize("body", TRIGGERS)
+def test_the_quick_look_lets_every_command_through(body: str) -> None:
+    assert may_hold_commands(body, ROOTS)
+
+
+@pytest.mark.parametrize(
+    "hostile", ["\n" * 65_000, "\r\n" * 32_000, " " * 65_000, "\n/som" * 13_000, "@opsbotx" * 8_000]
+)
+def test_the_quick_look_is_quick(hostile: str) -> None:
+    started = time.thread_time()
+    may_hold_commands(hostile + " see /somas", ROOTS)
+    assert time.thread_time() - started < 0.2

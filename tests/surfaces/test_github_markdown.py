@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -23,6 +23,7 @@ from bot.messages import (
     Dialog,
     Divider,
     Fields,
+    Folded,
     Heading,
     Input,
     Italic,
@@ -149,6 +150,7 @@ def everywhere(text: str) -> tuple[Block, ...]:
         CodeBlock(text, text, text),
         CodeBlock((text + "\n") * 20, "text", text),
         Note(line(text)),
+        Folded(text, (Paragraph(line(text)), CodeBlock(text, text), Note(line(text)))),
         Divider(),
         Paragraph(line(Link(text, "javascript:alert(1)"), Link(text, f"x{text}"), Mention(text))),
         Buttons((Button(text, f"/runs ack {text}"),)),
@@ -261,6 +263,31 @@ def test_long_evidence_is_folded_and_short_is_not() -> None:
     assert "<details>" not in draw(message(CodeBlock("one line")), PEOPLE)
 
 
+def test_what_is_folded_opens_and_closes_whatever_is_inside() -> None:
+    inside = (Paragraph(line("</details> and <!--")), CodeBlock("a\n" * 40, title="Log"))
+    body = draw(message("before", Folded("Step 2: <b>read</b> — met", inside), "after"), PEOPLE)
+    assert body.startswith("before\n\n<details>\n<summary>Step 2: &lt;b&gt;read&lt;/b&gt; — met</summary>\n\n")
+    assert body.count("<details>") == body.count("\n</details>") == 2  # the long log is folded once more
+    assert body.endswith("</details>\n\nafter")
+    assert_harmless(body)
+
+
+SIZES = st.integers(0, 3000)
+
+
+@given(st.lists(st.tuples(SIZES, SIZES, st.sampled_from("x`@|<S\n$&")), max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_no_evidence_makes_a_comment_too_long(parts: list[tuple[int, int, str]]) -> None:
+    folded = [
+        Folded(character * title, (Paragraph(line(character * size)), CodeBlock(f"{character}a\n" * size)))
+        for title, size, character in parts
+    ]
+    body = draw(message("Head", *folded, Buttons((Button("Ack", "/runs ack 01J"),))), PEOPLE)
+    assert len(body) <= MAX_LENGTH
+    assert body.endswith("Reply with: `/runs ack 01J` (Ack)")
+    assert body.count("<details>") == body.count("\n</details>")
+
+
 def test_a_button_with_a_dialog_says_what_to_add() -> None:
     dialog = Dialog("Cancel", "Cancel run", inputs=(Input("reason", "Reason"), Input("note", "Note", optional=True)))
     body = draw(message(Buttons((Button("Cancel", "/runs cancel 01J", dialog=dialog),))), PEOPLE)
@@ -286,6 +313,8 @@ def test_a_diagram_in_evidence_stays_text() -> None:
         (Bullets((line("b" * 90_000),)),),
         (Fields(tuple((str(n), line("v" * 30)) for n in range(5_000))),),
         (Heading("h" * 90_000),),
+        tuple(Folded(f"Step {n}", (Paragraph(line("p" * 500)), CodeBlock(f"{n}\n" * 3000))) for n in range(60)),
+        (Folded("S" * 90_000, tuple(CodeBlock("`" * 9_000) for _ in range(30))),),
         (Buttons(tuple(Button("b", "/runs ack " + "x" * 500) for _ in range(500))),),
     ],
     ids=lambda blocks: type(blocks[0]).__name__,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from bot.clock import ManualClock
 from bot.demo.github import LocalGitHub
 from bot.incoming import Incoming
+from bot.repository_events import RepositoryEvent
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.poller import CommentPoller
@@ -21,12 +23,16 @@ from bot.surfaces.github.webhook import GitHubWebhook
 ROOTS = ["somas", "runs"]
 
 
+async def run_blocking(function: Callable[..., Any], /, *arguments: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments)
+
+
 class Store:
     """What outlives the poller: the accepted commands and the cursor."""
 
     def __init__(self) -> None:
         self.stored: dict[str, Incoming] = {}
-        self.cursor = ""
+        self.cursors: dict[str, str] = {}
         self.broken = False
 
     async def accept(self, incoming: Incoming) -> bool:
@@ -36,12 +42,15 @@ class Store:
         self.stored.setdefault(incoming.key, incoming)
         return new
 
-    async def load(self) -> str:
-        return self.cursor
+    async def load(self, name: str) -> str:
+        return self.cursors.get(name, "")
 
-    async def save(self, cursor: str) -> None:
-        assert cursor >= self.cursor, "the cursor went back"
-        self.cursor = cursor
+    async def save(self, name: str, cursor: str) -> None:
+        assert cursor >= self.cursors.get(name, ""), "the cursor went back"
+        self.cursors[name] = cursor
+
+    async def accept_event(self, event: RepositoryEvent) -> bool:
+        return True
 
     @property
     def texts(self) -> list[str]:
@@ -55,7 +64,14 @@ def store() -> Store:
 
 def poller_of(surface: GitHubSurface, store: Store, clock: ManualClock) -> CommentPoller:
     return CommentPoller(
-        surface, roots=ROOTS, accept=store.accept, load=store.load, save=store.save, clock=clock, seconds=60
+        surface,
+        roots=ROOTS,
+        accept=store.accept,
+        load=store.load,
+        save=store.save,
+        clock=clock,
+        run_blocking=run_blocking,
+        seconds=60,
     )
 
 
@@ -141,7 +157,9 @@ async def test_the_webhook_and_the_poller_run_a_command_once(
         repository="acme/somas",
         roots=ROOTS,
         accept=store.accept,
+        accept_event=store.accept_event,
         clock=clock,
+        run_blocking=run_blocking,
         own_login=lambda: "opsbot",
     )
     app = web.Application()
@@ -246,3 +264,57 @@ async def test_it_goes_on_through_outages(
     store.broken = False
     await until(clock, store, ["/somas status", "/somas failed"])
     assert not running.done()
+
+
+async def test_a_comment_older_than_the_bot_never_runs_however_it_is_edited(
+    github: LocalGitHub, surface: GitHubSurface, store: Store, clock: ManualClock
+) -> None:
+    """Its old command was for somebody else, or for nobody; the list does not say which of its commands are new."""
+    comment = github.comment("alice", 42, "/somas restart project-42")
+    await clock.advance(3600)
+    poller = poller_of(surface, store, clock)
+    await poller.poll()
+    await clock.advance(10)
+    github.edit("alice", comment, "/somas restart project-42\n\nThanks!")
+    assert await poller.poll() == 0
+    await clock.advance(10)
+    assert await poller_of(surface, store, clock).poll() == 0, "nor after a restart"
+    github.comment("alice", 42, "/somas status")
+    assert await poller.poll() == 1
+    assert store.texts == ["/somas status"]
+
+
+async def test_a_bot_of_an_older_version_listens_since_its_cursor(
+    github: LocalGitHub, surface: GitHubSurface, store: Store, clock: ManualClock
+) -> None:
+    store.cursors["github comments"] = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    await clock.advance(60)
+    github.comment("alice", 42, "/somas status")  # while it was being updated
+    await clock.advance(60)
+    assert await poller_of(surface, store, clock).poll() == 1
+
+
+async def test_the_text_of_an_issue_that_no_webhook_brought(
+    github: LocalGitHub, surface: GitHubSurface, store: Store, clock: ManualClock
+) -> None:
+    github.issue("Old", number=7, by="alice", body="/somas restart project-7")
+    await clock.advance(60)
+    poller = poller_of(surface, store, clock)
+    await poller.poll()
+    await clock.advance(10)
+    github.issue("New", number=8, by="alice", body="Please:\n\n/somas status project-8")
+    github.comment("alice", 7, "this moves issue 7 to the end of the list")
+    assert await poller.poll() == 1
+    assert await poller.poll() == 0
+    [command] = store.stored.values()
+    assert (command.text, command.place.thread, command.issue_body) == ("/somas status project-8", "8", True)
+
+
+async def test_nothing_new_costs_nothing_of_issues_too(
+    github: LocalGitHub, poller: CommentPoller, clock: ManualClock
+) -> None:
+    for _ in range(5):
+        await poller.poll()
+        await clock.advance(60)
+    lists = [exchange.status for exchange in github.exchanges if exchange.route.endswith("{repo}/issues")]
+    assert lists[-3:] == [304, 304, 304]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bot.clock import ManualClock
 from bot.demo.github import LocalGitHub
 from bot.incoming import Actor, Incoming, Place
+from bot.repository_events import RepositoryEvent
 from bot.surfaces.github.webhook import MAX_BODY, GitHubWebhook
 
 SECRET = "s3cret"
@@ -26,13 +28,25 @@ EXAMPLES: dict[str, Any] = json.loads(
 )
 
 
+async def run_blocking(function: Callable[..., Any], /, *arguments: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments)
+
+
 class Inbox:
     """Stores commands by their key, as the bot's store does; fails when told to."""
 
     def __init__(self) -> None:
         self.stored: dict[str, Incoming] = {}
+        self.events: dict[str, RepositoryEvent] = {}
         self.offered = 0
         self.broken = False
+
+    async def accept_event(self, event: RepositoryEvent) -> bool:
+        if self.broken:
+            raise OSError("disk full")
+        new = event.key not in self.events
+        self.events.setdefault(event.key, event)
+        return new
 
     async def accept(self, incoming: Incoming) -> bool:
         if self.broken:
@@ -61,7 +75,9 @@ async def serve(inbox: Inbox, clock: ManualClock, repository: str) -> Client:
         repository=repository,
         roots=ROOTS,
         accept=inbox.accept,
+        accept_event=inbox.accept_event,
         clock=clock,
+        run_blocking=run_blocking,
         own_login=lambda: "opsbot",
     )
     app = web.Application()
@@ -207,7 +223,7 @@ async def test_a_form_is_told_what_to_set(client: Client) -> None:
     assert (status, text) == (415, "set the webhook's content type to application/json")
 
 
-@pytest.mark.parametrize("name", ["push", "issues", "workflow_run", "something_new"])
+@pytest.mark.parametrize("name", ["push", "check_run", "issue", "something_new"])
 async def test_other_events_are_ignored_without_a_look_inside(client: Client, name: str) -> None:
     assert await deliver(client, b"this is not JSON", **{"X-GitHub-Event": name}) == (200, "ignored")
 
@@ -320,4 +336,12 @@ async def test_deletes_are_ignored(hooked: LocalGitHub, inbox: Inbox) -> None:
 
 def test_a_webhook_needs_a_secret(inbox: Inbox, clock: ManualClock) -> None:
     with pytest.raises(ValueError, match="GITHUB_WEBHOOK_SECRET"):
-        GitHubWebhook(secret="", repository="a/b", roots=[], accept=inbox.accept, clock=clock)
+        GitHubWebhook(
+            secret="",
+            repository="a/b",
+            roots=[],
+            accept=inbox.accept,
+            accept_event=inbox.accept_event,
+            clock=clock,
+            run_blocking=run_blocking,
+        )

@@ -1,5 +1,6 @@
 """A local GitHub: ``LocalGitHub``."""
 
 from bot.demo.github.local import LocalGitHub
+from bot.demo.github.state import Job
 
-__all__ = ["LocalGitHub"]
+__all__ = ["Job", "LocalGitHub"]

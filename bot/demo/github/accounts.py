@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import jwt
 from aiohttp import web
 
 from bot.demo.github.answers import Refusal, body_of, not_found, reply
+from bot.demo.github.deliveries import Deliveries
 from bot.demo.github.gate import CREDENTIAL, Gate
 from bot.demo.github.issues import repository_of
 from bot.demo.github.shapes import Shapes, iso, node
@@ -37,10 +39,11 @@ class App:
 class Accounts:
     """The handlers; ``routes`` gives them to aiohttp."""
 
-    def __init__(self, world: World, shapes: Shapes, gate: Gate) -> None:
+    def __init__(self, world: World, shapes: Shapes, gate: Gate, deliveries: Deliveries) -> None:
         self._world = world
         self._shapes = shapes
         self._gate = gate
+        self._deliveries = deliveries
         self.apps: dict[int, App] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -58,6 +61,8 @@ class Accounts:
         """What an app asks with its own key."""
         return [
             web.get("/app", self._app),
+            web.get("/app/hook/deliveries", self._app_deliveries),
+            web.post("/app/hook/deliveries/{delivery_id}/attempts", self._app_redeliver),
             web.get("/repos/{owner}/{repo}/installation", self._installation),
             web.post("/app/installations/{installation_id}/access_tokens", self._access_token),
         ]
@@ -114,6 +119,14 @@ class Accounts:
                 "installations_count": int(app.installed),
             }
         )
+
+    async def _app_deliveries(self, request: web.Request) -> web.Response:
+        self._app_of(request)
+        return await self._deliveries.list_of_app(request)
+
+    async def _app_redeliver(self, request: web.Request) -> web.Response:
+        self._app_of(request)
+        return await self._deliveries.redeliver_of_app(request)
 
     async def _installation(self, request: web.Request) -> web.Response:
         app = self._app_of(request)
@@ -205,6 +218,8 @@ class Accounts:
     async def _graphql(self, request: web.Request) -> web.Response:
         """Only who edited a comment; GitHub answers errors of GraphQL with 200."""
         data = await body_of(request)
+        if "minimizeComment" in str(data.get("query")):
+            return self._minimise(request, data)
         if "userContentEdits" not in str(data.get("query")):
             return reply({"errors": [{"type": "NOT_SIMULATED", "message": "The local GitHub knows no such query"}]})
         wanted = str((data.get("variables") or {}).get("id"))
@@ -217,5 +232,28 @@ class Accounts:
                     for user in editors[:100]
                 ]
                 return reply({"data": {"node": {"userContentEdits": {"totalCount": len(editors), "nodes": nodes}}}})
+        if any(node("I", issue.id) == wanted for issue in self._world.repository.issues.values()):
+            return reply({"data": {"node": {"userContentEdits": {"totalCount": 0, "nodes": []}}}})
         message = f"Could not resolve to a node with the global id of '{wanted}'"
         return reply({"data": {"node": None}, "errors": [{"type": "NOT_FOUND", "path": ["node"], "message": message}]})
+
+    def _minimise(self, request: web.Request, data: dict[str, Any]) -> web.Response:
+        """A comment is folded away by who may write to the repository, and by its author."""
+        credential = request[CREDENTIAL]
+        wanted = str((data.get("variables") or {}).get("id"))
+        classifier = re.search(r"classifier:\s*(\w+)", str(data["query"]))
+        for comment in self._world.repository.comments.values():
+            if node("IC", comment.id) == wanted and classifier:
+                writes = self._world.repository.permission(credential.user.login) in ("write", "admin")
+                if credential.permissions.get("issues") != "write" or not (writes or credential.installation):
+                    who = credential.user.login
+                    error = {
+                        "type": "FORBIDDEN",
+                        "path": ["minimizeComment"],
+                        "message": f"{who} does not have the correct permissions to execute `MinimizeComment`",
+                    }
+                    return reply({"data": {"minimizeComment": None}, "errors": [error]})
+                comment.minimised = classifier[1].lower()
+                return reply({"data": {"minimizeComment": {"minimizedComment": {"isMinimized": True}}}})
+        message = f"Could not resolve to a node with the global id of '{wanted}'"
+        return reply({"data": {"minimizeComment": None}, "errors": [{"type": "NOT_FOUND", "message": message}]})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -13,7 +12,7 @@ from aiohttp import web
 from bot.demo.github.answers import Refusal, body_of, not_found, page, reply
 from bot.demo.github.gate import CREDENTIAL
 from bot.demo.github.issues import repository_of
-from bot.demo.github.shapes import Shapes
+from bot.demo.github.shapes import Shapes, iso
 from bot.demo.github.state import Repository, Workflow, WorkflowRun, World
 
 
@@ -37,8 +36,12 @@ class Actions:
             web.put(workflow + "/enable", self.enable),
             web.get(actions + "/runs", self.list_runs),
             web.get(run, self.get_run),
+            web.get(run + "/jobs", self.list_jobs),
             web.post(run + "/cancel", self.cancel),
-            web.get("/repos/{owner}/{repo}/contents/{path:.+}", self.contents),
+            web.post(run + "/force-cancel", self.force_cancel),
+            web.get(actions + "/permissions", self.get_permissions),
+            web.put(actions + "/permissions", self.set_permissions),
+            web.get(actions + "/secrets", self.list_secrets),
         ]
 
     async def list_workflows(self, request: web.Request) -> web.Response:
@@ -59,23 +62,14 @@ class Actions:
         branch = reference.removeprefix("refs/heads/")
         if branch != repository.default_branch:
             raise Refusal(422, f"No ref found for: {reference}")
+        if not repository.actions_enabled:
+            raise Refusal(422, "Actions has been disabled for this repository.")
         if workflow.state != "active":
             raise Refusal(422, "Cannot trigger a 'workflow_dispatch' on a disabled workflow")
         if workflow.inputs is None:
             raise Refusal(422, "Workflow does not have 'workflow_dispatch' trigger")
         inputs = _checked(workflow.inputs, data.get("inputs") or {})
-        run = WorkflowRun(
-            self._world.new_id(),
-            sum(other.workflow is workflow for other in repository.runs.values()) + 1,
-            workflow,
-            "workflow_dispatch",
-            branch,
-            request[CREDENTIAL].user,
-            inputs,
-            self._world.now(),
-            workflow.conclusion,
-        )
-        repository.runs[run.id] = run
+        run = self._world.start_run(workflow, "workflow_dispatch", branch, request[CREDENTIAL].user, inputs)
         if data.get("return_run_details") is not True:
             return web.Response(status=204)
         shown = self._shapes.run(repository, run, self._world.now())
@@ -108,8 +102,56 @@ class Actions:
         now = self._world.now()
         if run.at(now)[0] == "completed":
             raise Refusal(409, "Cannot cancel a workflow run that is completed.")
+        run.cancelled_at = now
+        if run.workflow.obeys:
+            run.ended_at, run.conclusion = now, "cancelled"
+        return reply({}, 202)
+
+    async def force_cancel(self, request: web.Request) -> web.Response:
+        _, run = self._run(request)
+        now = self._world.now()
+        if run.at(now)[0] == "completed":
+            raise Refusal(409, "Cannot cancel a workflow run that is completed.")
         run.ended_at, run.conclusion = now, "cancelled"
         return reply({}, 202)
+
+    async def list_jobs(self, request: web.Request) -> web.Response:
+        repository, run = self._run(request)
+        now = self._world.now()
+        rows = list(enumerate(run.workflow.jobs))
+        return page(request, rows, lambda row: self._shapes.job(repository, run, row[0], row[1], now), "jobs")
+
+    async def get_permissions(self, request: web.Request) -> web.Response:
+        repository = self._administered(request)
+        shown: dict[str, Any] = {"enabled": repository.actions_enabled}
+        if repository.actions_enabled:
+            shown["allowed_actions"] = repository.allowed_actions
+        return reply(shown)
+
+    async def set_permissions(self, request: web.Request) -> web.Response:
+        repository = self._administered(request)
+        data = await body_of(request)
+        if not isinstance(data.get("enabled"), bool):
+            raise Refusal(422, 'Invalid request.\n\n"enabled" wasn\'t supplied.')
+        repository.actions_enabled = data["enabled"]
+        repository.allowed_actions = str(data.get("allowed_actions", repository.allowed_actions))
+        return web.Response(status=204)
+
+    async def list_secrets(self, request: web.Request) -> web.Response:
+        repository = repository_of(request, self._world)
+
+        def shape(row: tuple[str, datetime]) -> dict[str, Any]:
+            return {"name": row[0], "created_at": iso(row[1]), "updated_at": iso(row[1])}
+
+        return page(request, list(repository.secrets.items()), shape, "secrets")
+
+    def _administered(self, request: web.Request) -> Repository:
+        """The repository, for those who administer it."""
+        repository = repository_of(request, self._world)
+        credential = request[CREDENTIAL]
+        if not credential.installation and repository.permission(credential.user.login) != "admin":
+            raise Refusal(403, "Must have admin rights to Repository.")
+        return repository
 
     async def disable(self, request: web.Request) -> web.Response:
         self._workflow(request)[1].state = "disabled_manually"
@@ -118,39 +160,6 @@ class Actions:
     async def enable(self, request: web.Request) -> web.Response:
         self._workflow(request)[1].state = "active"
         return web.Response(status=204)
-
-    async def contents(self, request: web.Request) -> web.Response:
-        """Of the workflow files; the local repository has no others."""
-        repository = repository_of(request, self._world)
-        path = request.match_info["path"].rstrip("/")
-        if path == ".github/workflows" and repository.workflows:
-            return reply([self._file(repository, workflow, whole=False) for workflow in repository.workflows.values()])
-        for workflow in repository.workflows.values():
-            if workflow.path == path:
-                return reply(self._file(repository, workflow, whole=True))
-        raise not_found()
-
-    def _file(self, repository: Repository, workflow: Workflow, *, whole: bool) -> dict[str, Any]:
-        raw = workflow.text.encode()
-        blob = hashlib.sha1(b"blob %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()  # as git names it
-        url = f"{self._shapes.repository_url(repository)}/contents/{workflow.path}"
-        html = f"{self._shapes.base}/{repository.full_name}/blob/{repository.default_branch}/{workflow.path}"
-        git = f"{self._shapes.repository_url(repository)}/git/blobs/{blob}"
-        shown: dict[str, Any] = {
-            "type": "file",
-            "size": len(raw),
-            "name": workflow.file,
-            "path": workflow.path,
-            "sha": blob,
-            "url": url,
-            "git_url": git,
-            "html_url": html,
-            "download_url": html,
-            "_links": {"self": url, "git": git, "html": html},
-        }
-        if whole:
-            shown |= {"encoding": "base64", "content": base64.encodebytes(raw).decode()}
-        return shown
 
     def _workflow(self, request: web.Request) -> tuple[Repository, Workflow]:
         repository = repository_of(request, self._world)

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from bot.demo.github.answers import body_of, not_found, page, reply
+from bot.demo.github.answers import body_of, not_found, number, page, reply
 from bot.demo.github.shapes import JSON, Shapes, iso, node
 from bot.demo.github.state import User, World
 
@@ -28,6 +28,7 @@ class Hook:
     secret: str
     events: tuple[str, ...]
     created_at: datetime
+    of_app: bool = False  # the one webhook of the app, for all of its installations
 
 
 @dataclass(slots=True)
@@ -94,6 +95,10 @@ class Deliveries:
                 else:
                     self._deliver(delivery)
 
+    def listens(self, event: str) -> bool:
+        """Whether anybody wants to hear of it."""
+        return any(event in hook.events for hook in self.hooks)
+
     def hold(self) -> None:
         self.held = []
 
@@ -142,7 +147,8 @@ class Deliveries:
     def _payload(self, payload: JSON, action: str | None, by: User) -> bytes:
         document: JSON = {"action": action} if action else {}
         document |= payload
-        document |= {"repository": self._shapes.repository(self._world.repository), "sender": self._shapes.user(by)}
+        repository = self._shapes.full_repository(self._world.repository, by)
+        document |= {"repository": repository, "sender": self._shapes.user(by)}
         return json.dumps(document, ensure_ascii=False).encode()
 
     def _delivery(self, hook: Hook, event: str, action: str | None, body: bytes) -> Delivery:
@@ -196,12 +202,29 @@ class Deliveries:
         }
 
     async def _list_hooks(self, request: web.Request) -> web.Response:
-        return page(request, self.hooks, self._shape)
+        return page(request, [hook for hook in self.hooks if not hook.of_app], self._shape)
 
     async def _list_deliveries(self, request: web.Request) -> web.Response:
         hook = self._hook(request)
-        rows = [delivery for delivery in reversed(self.sent) if delivery.hook is hook]
-        return page(request, rows, self._delivery_shape)
+        return self._pages(request, [delivery for delivery in reversed(self.sent) if delivery.hook is hook])
+
+    async def list_of_app(self, request: web.Request) -> web.Response:
+        """What the app's webhook was sent."""
+        return self._pages(request, [delivery for delivery in reversed(self.sent) if delivery.hook.of_app])
+
+    async def redeliver_of_app(self, request: web.Request) -> web.Response:
+        return self._again(request, [delivery for delivery in self.sent if delivery.hook.of_app])
+
+    def _pages(self, request: web.Request, rows: list[Delivery]) -> web.Response:
+        """Deliveries have no page numbers: the next page begins behind a cursor."""
+        size = min(max(number(request, "per_page", 30), 1), 100)
+        start = number(request, "cursor", 0)
+        link = ""
+        if start + size < len(rows):
+            url = request.url.update_query(cursor=str(start + size)).human_repr()
+            link = f'<{url}>; rel="next"'
+        shown = [self._delivery_shape(row) for row in rows[start : start + size]]
+        return reply(shown, headers={"Link": link} if link else None)
 
     def _delivery_shape(self, delivery: Delivery) -> dict[str, Any]:
         return {
@@ -222,14 +245,17 @@ class Deliveries:
     async def _redeliver(self, request: web.Request) -> web.Response:
         hook = self._hook(request)
         await body_of(request)
-        for delivery in self.sent:
-            if delivery.hook is hook and str(delivery.id) == request.match_info["delivery_id"]:
+        return self._again(request, [delivery for delivery in self.sent if delivery.hook is hook])
+
+    def _again(self, request: web.Request, deliveries: list[Delivery]) -> web.Response:
+        for delivery in deliveries:
+            if str(delivery.id) == request.match_info["delivery_id"]:
                 self.redeliver(delivery)
                 return reply({}, 202)
         raise not_found()
 
     def _hook(self, request: web.Request) -> Hook:
         for hook in self.hooks:
-            if str(hook.id) == request.match_info["hook_id"]:
+            if str(hook.id) == request.match_info["hook_id"] and not hook.of_app:
                 return hook
         raise not_found()

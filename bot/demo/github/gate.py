@@ -20,13 +20,17 @@ CREDENTIAL: web.RequestKey[Credential] = web.RequestKey("credential", Credential
 # The permission that a route needs, as GitHub names it in X-Accepted-GitHub-Permissions; the first match counts.
 _NEEDS = (
     (r"/repos/[^/]+/[^/]+/(issues|labels)\b", "issues"),
+    (r"/repos/[^/]+/[^/]+/actions/permissions\b", "administration"),
+    (r"/repos/[^/]+/[^/]+/actions/secrets\b", "secrets"),
     (r"/repos/[^/]+/[^/]+/actions\b", "actions"),
+    (r"/repos/[^/]+/[^/]+/pulls\b", "pull_requests"),
     (r"/repos/[^/]+/[^/]+/hooks\b", "repository_hooks"),
-    (r"/repos/[^/]+/[^/]+/contents\b", "contents"),
+    (r"/repos/[^/]+/[^/]+/(contents|commits|git)\b", "contents"),
     (r"/repos/", "metadata"),
 )
 _SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 WRITES_A_MINUTE = 80
+WRITES_AN_HOUR = 500
 REQUESTS_AN_HOUR = 5000
 
 
@@ -130,9 +134,10 @@ class Gate:
         self._used += 1
         self._permit(request, credential, writes)
         if writes:
-            while self._writes and now - self._writes[0] >= timedelta(minutes=1):
+            while self._writes and now - self._writes[0] >= timedelta(hours=1):
                 self._writes.popleft()
-            if len(self._writes) >= WRITES_A_MINUTE:
+            in_a_minute = sum(now - at < timedelta(minutes=1) for at in self._writes)
+            if in_a_minute >= WRITES_A_MINUTE or len(self._writes) >= WRITES_AN_HOUR:
                 raise Refusal(403, _SECONDARY, headers={"Retry-After": "60"})
             self._writes.append(now)
             self.write_times.append(now)

@@ -10,7 +10,7 @@ from bot.demo.github.answers import Refusal, body_of, invalid, not_found, page, 
 from bot.demo.github.deliveries import Deliveries
 from bot.demo.github.gate import CREDENTIAL
 from bot.demo.github.shapes import JSON, REACTIONS, Shapes
-from bot.demo.github.state import Comment, Issue, Reaction, Repository, User, World
+from bot.demo.github.state import Comment, Issue, LabelEvent, Reaction, Repository, User, World
 
 
 class Issues:
@@ -40,6 +40,7 @@ class Issues:
             web.patch(issue, self.update_issue),
             web.get(issue + "/comments", self.list_comments),
             web.post(issue + "/comments", self.create_comment),
+            web.get(issue + "/events", self.list_events),
             web.get(issue + "/labels", self.list_issue_labels),
             web.post(issue + "/labels", self.add_labels),
             web.put(issue + "/labels", self.set_labels),
@@ -67,6 +68,7 @@ class Issues:
 
     def open_issue(self, user: User, title: str, body: str = "", number: int | None = None) -> Issue:
         issue = self._world.add_issue(user, title, body, number)
+        self._world.happened("issues", "opened", user, title)
         self._deliveries.send("issues", "opened", user, {"issue": self._shapes.issue(self._world.repository, issue)})
         return issue
 
@@ -74,6 +76,9 @@ class Issues:
         label = self._world.ensure_label(name)
         if label.name not in issue.labels:
             issue.labels.append(label.name)
+            issue.updated_at = self._world.now()
+            issue.events.append(LabelEvent(self._world.new_id(), "labeled", label.name, user, self._world.now()))
+            self._world.happened("issues", "labeled", user, issue.title)
             repository = self._world.repository
             payload = {
                 "issue": self._shapes.issue(repository, issue),
@@ -214,6 +219,10 @@ class Issues:
                 return web.Response(status=204)
         raise not_found()
 
+    async def list_events(self, request: web.Request) -> web.Response:
+        repository, issue = self._issue(request)
+        return page(request, issue.events, lambda event: self._shapes.label_event(repository, event))
+
     async def list_labels(self, request: web.Request) -> web.Response:
         repository = self._repository(request)
         return page(request, list(repository.labels.values()), lambda label: self._shapes.label(repository, label))
@@ -251,6 +260,12 @@ class Issues:
         if wanted not in {name.casefold() for name in issue.labels}:
             raise Refusal(404, "Label does not exist")
         issue.labels = [name for name in issue.labels if name.casefold() != wanted]
+        name = self._world.repository.labels[wanted].name
+        user = request[CREDENTIAL].user
+        issue.updated_at = self._world.now()
+        issue.events.append(LabelEvent(self._world.new_id(), "unlabeled", name, user, self._world.now()))
+        payload = {"issue": self._shapes.issue(repository, issue), "label": self._label(repository, wanted)}
+        self._deliveries.send("issues", "unlabeled", request[CREDENTIAL].user, payload)
         return reply([self._label(repository, name) for name in issue.labels])
 
     def _label(self, repository: Repository, name: str) -> JSON:

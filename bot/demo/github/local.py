@@ -13,11 +13,13 @@ from aiohttp import web
 from bot.clock import Clock, SystemClock
 from bot.demo.github.accounts import Accounts, App
 from bot.demo.github.actions import Actions
+from bot.demo.github.code import Code
 from bot.demo.github.deliveries import Deliveries, Delivery
 from bot.demo.github.gate import Exchange, Fault, Gate
 from bot.demo.github.issues import Issues
+from bot.demo.github.run_events import RunEvents
 from bot.demo.github.shapes import Shapes
-from bot.demo.github.state import Comment, Issue, Workflow, WorkflowRun, World
+from bot.demo.github.state import Comment, Issue, Job, Pull, Workflow, WorkflowRun, World
 
 
 class LocalGitHub:
@@ -36,7 +38,9 @@ class LocalGitHub:
         self.deliveries = Deliveries(self._world, self._shapes)
         self._issues = Issues(self._world, self._shapes, self.deliveries)
         self._actions = Actions(self._world, self._shapes)
-        self._accounts = Accounts(self._world, self._shapes, self._gate)
+        self._code = Code(self._world, self._shapes)
+        self._run_events = RunEvents(self._world, self._shapes, self.deliveries, clock or SystemClock())
+        self._accounts = Accounts(self._world, self._shapes, self._gate, self.deliveries)
         self._runner: web.AppRunner | None = None
         self.bot_login = bot_login
         self.set_role(bot_login, "write")
@@ -46,16 +50,18 @@ class LocalGitHub:
         """Listen on 127.0.0.1; ``port`` 0 takes a free one."""
         api = web.Application(middlewares=[self._gate.middleware], client_max_size=4 * 1024 * 1024)
         api.add_routes([*self._issues.routes(), *self._actions.routes(), *self.deliveries.routes()])
-        api.add_routes([*self._accounts.routes(), *self._accounts.app_routes()])
+        api.add_routes([*self._code.routes(), *self._accounts.routes(), *self._accounts.app_routes()])
         self._gate.own_key_routes = frozenset(route.path for route in self._accounts.app_routes())
         # A request that is being failed on purpose may hang; it must not hold the end of a test.
         self._runner = web.AppRunner(api, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
+        self._run_events.start()
         self._shapes.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
+        await self._run_events.stop()
         await self.deliveries.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -166,6 +172,10 @@ class LocalGitHub:
         comment = self._world.repository.comments[comment_id]
         return [reaction.content for reaction in comment.reactions if self._is_bot(reaction.user.login)]
 
+    def minimised(self, issue: int) -> list[str]:
+        """The comments that are folded away, oldest first."""
+        return [comment.body for comment in self._world.comments(issue) if comment.minimised]
+
     def labels(self, issue: int) -> list[str]:
         return list(self.issue_state(issue).labels)
 
@@ -188,10 +198,20 @@ class LocalGitHub:
         queue_seconds: float = 2.0,
         run_seconds: float = 8.0,
         conclusion: str = "success",
+        jobs: tuple[Job, ...] = (Job("pipeline"),),
+        obeys: bool = True,
     ) -> Workflow:
-        """A workflow file; its runs wait, work and end by the clock."""
+        """A workflow file; its runs wait, work and end by the clock. ``obeys``: they end when they are cancelled."""
         workflow = Workflow(
-            self._world.new_id(), file, text, self._world.now(), "active", queue_seconds, run_seconds, conclusion
+            self._world.new_id(),
+            file,
+            text,
+            self._world.now(),
+            queue_seconds=queue_seconds,
+            run_seconds=run_seconds,
+            conclusion=conclusion,
+            jobs=jobs,
+            obeys=obeys,
         )
         self._world.repository.workflows[workflow.id] = workflow
         return workflow
@@ -200,13 +220,68 @@ class LocalGitHub:
         """Workflow runs, oldest first."""
         return [run for run in self._world.repository.runs.values() if file in ("", run.workflow.file)]
 
+    def start_run(self, file: str, *, by: str = "", branch: str = "", title: str = "") -> WorkflowRun:
+        """Somebody else starts a run of this workflow, as by a push."""
+        workflow = self._world.repository.workflow(file)
+        if workflow is None:
+            raise ValueError(f"there is no workflow {file}")
+        user = self._world.user(by) if by else self._world.repository.owner
+        run = self._world.start_run(workflow, "push", branch or self._world.repository.default_branch, user)
+        run.title = title
+        return run
+
+    def disable(self, file: str) -> None:
+        """Somebody disables a workflow by hand."""
+        workflow = self._world.repository.workflow(file)
+        if workflow is not None:
+            workflow.state = "disabled_manually"
+
+    def workflow_states(self) -> dict[str, str]:
+        """``active`` or ``disabled_manually`` by file."""
+        return {workflow.file: workflow.state for workflow in self._world.repository.workflows.values()}
+
+    @property
+    def actions_enabled(self) -> bool:
+        return self._world.repository.actions_enabled
+
+    def add_secret(self, name: str) -> None:
+        self._world.repository.secrets[name] = self._world.now()
+
+    def set_label(self, login: str, issue: int, name: str) -> None:
+        """Somebody sets a label."""
+        self._issues.label(self._world.user(login), self.issue_state(issue), name)
+
+    # Files.
+
+    def commit(self, path: str, text: str, message: str, *, by: str = "", branch: str = "") -> str:
+        """Somebody commits a file; the commit's sha."""
+        user = self._world.user(by) if by else self._world.repository.owner
+        where = branch or self._world.repository.default_branch
+        return self._world.commit(user, where, path, text.encode(), message).sha
+
+    def file(self, path: str, branch: str = "") -> str:
+        """A file as it is at the end of a branch."""
+        repository = self._world.repository
+        return repository.commits[repository.branches[branch or repository.default_branch]].tree[path].decode()
+
+    def pulls(self) -> list[Pull]:
+        return list(self._world.repository.pulls.values())
+
     def end_run(self, run: WorkflowRun, conclusion: str) -> None:
         run.ended_at, run.conclusion = self._world.now(), conclusion
 
     # Webhooks.
 
-    def add_hook(self, url: str, secret: str, events: tuple[str, ...] = ("issue_comment", "issues")) -> None:
+    def add_hook(
+        self, url: str, secret: str, events: tuple[str, ...] = ("issue_comment", "issues", "workflow_run")
+    ) -> None:
         self.deliveries.add_hook(url, secret, events)
+
+    def add_app_hook(
+        self, url: str, secret: str, events: tuple[str, ...] = ("issue_comment", "issues", "workflow_run")
+    ) -> None:
+        """The webhook of an app, whose deliveries only the app's own key may see."""
+        self.deliveries.add_hook(url, secret, events).of_app = True
 
     async def settled(self) -> list[Delivery]:
         """When every delivery has been answered: all of them, oldest first."""
@@ -231,6 +306,10 @@ class LocalGitHub:
         With ``after_storing`` the request is carried out first, as when GitHub's front end gives up waiting.
         """
         self._gate.faults.append(Fault(method, path, times, status, dict(headers or {}), message, after_storing))
+
+    def heal(self) -> None:
+        """Nothing goes wrong on purpose any more."""
+        self._gate.faults.clear()
 
     def refuse_for_rate(self, *, status: int = 403, retry_after: int | None = None, times: int = 1) -> None:
         """A secondary rate limit, with or without saying how long."""

@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from bot.demo.github.state import Comment, Issue, Label, Reaction, Repository, User, Workflow, WorkflowRun
+from bot.demo.github.state import (
+    Comment,
+    Issue,
+    Job,
+    Label,
+    LabelEvent,
+    Reaction,
+    Repository,
+    User,
+    Workflow,
+    WorkflowRun,
+)
 
 JSON = dict[str, Any]
 REACTIONS = ("+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes")
@@ -69,6 +80,13 @@ def iso(moment: datetime) -> str:
 
 def node(kind: str, number: int) -> str:
     return f"{kind}_{number}"
+
+
+def conclusion_of(job: Job, step: str, conclusion: str | None) -> str | None:
+    """Of one step of a job that has ended: what stands behind the one that failed was skipped."""
+    if not job.fails_at or conclusion == "cancelled":
+        return conclusion
+    return "success" if job.steps.index(step) < job.steps.index(job.fails_at) else "skipped"
 
 
 class Shapes:
@@ -187,6 +205,8 @@ class Shapes:
             "color": label.color,
             "default": False,
             "description": label.description,
+            "archived_at": None,
+            "archived_by": None,
         }
 
     def rollup(self, url: str, reactions: Iterable[Reaction]) -> JSON:
@@ -284,7 +304,7 @@ class Shapes:
             "head_branch": run.branch,
             "head_sha": sha,
             "path": run.workflow.path,
-            "display_title": run.workflow.name,
+            "display_title": run.title or run.workflow.name,
             "run_number": run.number,
             "run_attempt": 1,
             "event": run.event,
@@ -301,6 +321,8 @@ class Shapes:
             "triggering_actor": self.user(run.actor),
             "jobs_url": f"{url}/jobs",
             "logs_url": f"{url}/logs",
+            "check_suite_id": run.id,
+            "check_suite_node_id": node("CS", run.id),
             "check_suite_url": f"{self.repository_url(repository)}/check-suites/{run.id}",
             "artifacts_url": f"{url}/artifacts",
             "cancel_url": f"{url}/cancel",
@@ -317,6 +339,67 @@ class Shapes:
             },
             "repository": self.repository(repository),
             "head_repository": self.repository(repository),
+        }
+
+    def label_event(self, repository: Repository, event: LabelEvent) -> JSON:
+        label = repository.labels[event.label.casefold()]
+        return {
+            "id": event.id,
+            "node_id": node("LE", event.id),
+            "url": f"{self.repository_url(repository)}/issues/events/{event.id}",
+            "actor": self.user(event.user),
+            "event": event.event,
+            "commit_id": None,
+            "commit_url": None,
+            "created_at": iso(event.at),
+            "label": {"name": label.name, "color": label.color},
+            "performed_via_github_app": None,
+        }
+
+    def job(self, repository: Repository, run: WorkflowRun, index: int, job: Job, now: datetime) -> JSON:
+        """A job of a run. Its steps begin and end with it: the local GitHub does not tell them apart in time."""
+        status, conclusion = run.at(now)
+        ended = status == "completed"
+        if ended and conclusion not in ("cancelled", "skipped"):
+            conclusion = "failure" if job.fails_at else "success"
+        number = run.id * 100 + index
+        began = iso(run.created_at)
+        over = iso(run.ended_at or now) if ended else None
+        return {
+            "id": number,
+            "run_id": run.id,
+            "run_url": f"{self.repository_url(repository)}/actions/runs/{run.id}",
+            "node_id": node("CR", number),
+            "head_sha": f"{run.id:040x}",
+            "url": f"{self.repository_url(repository)}/actions/jobs/{number}",
+            "html_url": f"{self.base}/{repository.full_name}/actions/runs/{run.id}/job/{number}",
+            "status": status,
+            "conclusion": conclusion if ended else None,
+            "created_at": began,
+            "started_at": began,
+            "completed_at": over,
+            "name": job.name,
+            "steps": [
+                {
+                    "name": step,
+                    "status": status,
+                    "conclusion": ("failure" if step == job.fails_at else conclusion_of(job, step, conclusion))
+                    if ended
+                    else None,
+                    "number": position,
+                    "started_at": began,
+                    "completed_at": over,
+                }
+                for position, step in enumerate(job.steps, 1)
+            ],
+            "check_run_url": f"{self.repository_url(repository)}/check-runs/{number}",
+            "labels": ["ubuntu-latest"],
+            "runner_id": None,
+            "runner_name": None,
+            "runner_group_id": None,
+            "runner_group_name": None,
+            "workflow_name": run.workflow.name,
+            "head_branch": run.branch,
         }
 
     @staticmethod

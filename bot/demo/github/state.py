@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -58,6 +59,7 @@ class Comment:
     reactions: list[Reaction] = field(default_factory=list)
     edits: list[tuple[User, datetime]] = field(default_factory=list)
     seen: str | None = None  # the text that a test has looked at
+    minimised: str = ""  # why it is folded away: outdated, resolved, …
 
 
 @dataclass(slots=True)
@@ -66,6 +68,17 @@ class Label:
     name: str
     color: str = "ededed"
     description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEvent:
+    """A label was set or taken away: what the issue's events tell."""
+
+    id: int
+    event: str  # labeled, unlabeled
+    label: str
+    user: User
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -81,6 +94,16 @@ class Issue:
     state: str = "open"
     locked: bool = False
     closed_at: datetime | None = None
+    events: list[LabelEvent] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of a workflow's runs; ``fails_at`` names the step that ends it red."""
+
+    name: str
+    steps: tuple[str, ...] = ("Set up job", "Run")
+    fails_at: str = ""
 
 
 @dataclass(slots=True)
@@ -95,6 +118,8 @@ class Workflow:
     queue_seconds: float = 2.0
     run_seconds: float = 8.0
     conclusion: str = "success"
+    jobs: tuple[Job, ...] = (Job("pipeline"),)
+    obeys: bool = True  # its runs end when they are cancelled; otherwise only force ends them
 
     @property
     def path(self) -> str:
@@ -122,6 +147,16 @@ class Workflow:
             return None
         return {name: spec or {} for name, spec in ((triggers["workflow_dispatch"] or {}).get("inputs") or {}).items()}
 
+    def begins_on(self, event: str, action: str) -> bool:
+        """Whether ``issues`` with ``labeled`` starts a run."""
+        triggers = self.document.get("on", self.document.get(True))
+        if not isinstance(triggers, dict):
+            return event in (triggers if isinstance(triggers, list) else [triggers])
+        if event not in triggers:
+            return False
+        types = (triggers[event] or {}).get("types")
+        return types is None or action in types
+
 
 @dataclass(slots=True)
 class WorkflowRun:
@@ -135,6 +170,8 @@ class WorkflowRun:
     created_at: datetime
     conclusion: str  # what it will end with
     ended_at: datetime | None = None  # when somebody ended it; otherwise the workflow's times decide
+    title: str = ""
+    cancelled_at: datetime | None = None  # asked to, whether it obeys or not
 
     def at(self, now: datetime) -> tuple[str, str | None]:
         """Status and conclusion."""
@@ -146,6 +183,31 @@ class WorkflowRun:
         if age < timedelta(seconds=self.workflow.queue_seconds + self.workflow.run_seconds):
             return "in_progress", None
         return "completed", self.conclusion
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """``tree``: every file by its path, as it is after this commit."""
+
+    sha: str
+    message: str
+    author: User
+    at: datetime
+    tree: dict[str, bytes]
+    parent: str = ""
+
+
+@dataclass(slots=True)
+class Pull:
+    id: int
+    number: int
+    title: str
+    body: str
+    head: str
+    base: str
+    user: User
+    created_at: datetime
+    state: str = "open"
 
 
 @dataclass(slots=True)
@@ -166,6 +228,12 @@ class Repository:
     labels: dict[str, Label] = field(default_factory=dict)  # by name in lower case
     workflows: dict[int, Workflow] = field(default_factory=dict)
     runs: dict[int, WorkflowRun] = field(default_factory=dict)
+    commits: dict[str, Commit] = field(default_factory=dict)  # by sha
+    branches: dict[str, str] = field(default_factory=dict)  # name -> sha; empty until a file is committed
+    pulls: dict[int, Pull] = field(default_factory=dict)
+    secrets: dict[str, datetime] = field(default_factory=dict)  # names only, as GitHub tells them
+    actions_enabled: bool = True
+    allowed_actions: str = "all"
 
     @property
     def full_name(self) -> str:
@@ -214,12 +282,55 @@ class World:
 
     def add_issue(self, user: User, title: str, body: str = "", number: int | None = None) -> Issue:
         repository = self.repository
-        number = number or max([0, *repository.issues, *repository.deleted_issues]) + 1
+        number = number or self.next_number()
         if number in repository.issues:
             raise ValueError(f"issue #{number} is there already")
         issue = Issue(self.new_id(), number, title, body, user, self.now(), self.now())
         repository.issues[number] = issue
         return issue
+
+    def next_number(self) -> int:
+        """Issues and pull requests share their numbers."""
+        repository = self.repository
+        return max([0, *repository.issues, *repository.deleted_issues, *repository.pulls]) + 1
+
+    def commit(self, user: User, branch: str, path: str, data: bytes, message: str) -> Commit:
+        """A commit that changes one file, at the end of ``branch``."""
+        repository = self.repository
+        parent = repository.branches.get(branch, "")
+        tree = dict(repository.commits[parent].tree) if parent else {}
+        tree[path] = data
+        sha = hashlib.sha1(f"{self.new_id()} {path}".encode(), usedforsecurity=False).hexdigest()
+        made = Commit(sha, message, user, self.now(), tree, parent)
+        repository.commits[made.sha] = made
+        repository.branches[branch] = made.sha
+        return made
+
+    def start_run(
+        self, workflow: Workflow, event: str, branch: str, user: User, inputs: dict[str, str] | None = None
+    ) -> WorkflowRun:
+        """A new run of a workflow, queued."""
+        repository = self.repository
+        run = WorkflowRun(
+            self.new_id(),
+            sum(other.workflow is workflow for other in repository.runs.values()) + 1,
+            workflow,
+            event,
+            branch,
+            user,
+            inputs or {},
+            self.now(),
+            workflow.conclusion,
+        )
+        repository.runs[run.id] = run
+        return run
+
+    def happened(self, event: str, action: str, user: User, title: str) -> None:
+        """Start what begins on this event: ``issues``, ``labeled``."""
+        repository = self.repository
+        for workflow in repository.workflows.values():
+            if repository.actions_enabled and workflow.state == "active" and workflow.begins_on(event, action):
+                self.start_run(workflow, event, repository.default_branch, user).title = title
 
     def add_comment(self, user: User, issue: int, body: str) -> Comment:
         now = self.now()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 import structlog
@@ -18,15 +18,19 @@ import structlog
 from bot.clock import Clock
 from bot.handler import BlockingRunner
 from bot.settings import GitHubSettings
-from bot.surfaces.delivery import TryLater, Undeliverable
+from bot.surfaces.delivery import Gone, TryLater, Undeliverable
 from bot.surfaces.github.connection import Connection, NoAnswer, Reply
 from bot.surfaces.github.limiter import WriteLimiter
+from bot.surfaces.port import FiledIssue
 
 T = TypeVar("T")
-Reaction = Literal["+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes"]
 
 MAX_COMMENT = 65_536  # characters; GitHub refuses more with 422
 PERMISSION_LIFETIME = timedelta(seconds=60)
+PAGES_OF_ISSUES = 3  # of 100, when one that may have been filed is looked for
+LABEL_COLOUR = "d93f0b"
+LABEL_DESCRIPTION = "opsbot has called somebody, and nobody has acknowledged it yet"
+FOLDING_REFUSED = timedelta(hours=1)  # until it is worth to ask again whether comments may be minimised
 OUTAGE_PAUSE = 5.0  # seconds until it is worth to ask again after a 5xx or no answer
 _MARKER = re.compile(r"opsbot:(?:(?!--)[!-;=?-~])+(?<!-)")  # what cannot end an HTML comment
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
@@ -62,25 +66,45 @@ def with_marker(body: str, marker: str) -> str:
 class GitHubSurface:
     """The GitHub side of the bot. Make one per process, close it at the end."""
 
-    def __init__(self, settings: GitHubSettings, *, clock: Clock, run_blocking: BlockingRunner) -> None:
+    def __init__(
+        self,
+        settings: GitHubSettings,
+        *,
+        clock: Clock,
+        run_blocking: BlockingRunner,
+        connection: Connection | None = None,
+        writes: WriteLimiter | None = None,
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._run_blocking = run_blocking
-        self._connection = Connection(settings)
-        self._writes = WriteLimiter(clock)
+        self._connection = connection or Connection(settings)
+        self._writes = writes or WriteLimiter(clock)
         self._permissions: dict[tuple[str, str, str], tuple[datetime, str]] = {}
         self._permission_problem = ""
         self._login = ""
         self._login_known = asyncio.Lock()
+        self._labels_known: set[str] = set()
+        self._folds_again_at: datetime | None = None
 
     @property
     def repository(self) -> str:
         return self._settings.repository
 
     @property
+    def is_app(self) -> bool:
+        """Whether the bot is a GitHub App; else it has a token."""
+        return self._connection.is_app
+
+    @property
     def own_login(self) -> str:
         """The bot's own name, empty until ``identify`` has asked."""
         return self._login
+
+    @property
+    def pausing(self) -> bool:
+        """Whether a write waits for nothing but its time."""
+        return self._writes.pausing
 
     async def identify(self) -> str:
         """The bot's own login (``opsbot[bot]`` for an app); empty when its token may not ask."""
@@ -114,6 +138,21 @@ class GitHubSurface:
             reply = await self._send("POST", path, where, {"body": text})
         return int(reply.data["id"])
 
+    async def file_issue(
+        self, repo: str, title: str, body: str, labels: Sequence[str], marker: str, *, maybe_filed: bool = False
+    ) -> FiledIssue:
+        """Open an issue. With ``maybe_filed`` an open one of ours with this marker, among the newest, is taken instead.
+
+        Raises ``TryLater``, which says what to pass next time, and ``Undeliverable``.
+        """
+        text = self._text(body, marker)
+        path, where = f"{_repo(repo)}/issues", f"the issues of {repo}"
+        async with self._writes:
+            if maybe_filed and (existing := await self._find_issue(path, marker, where)):
+                return existing
+            reply = await self._send("POST", path, where, {"title": title, "body": text, "labels": list(labels)})
+        return FiledIssue(int(reply.data["number"]), str(reply.data["html_url"]))
+
     async def update(self, repo: str, comment_id: int, body: str, marker: str = "") -> None:
         """Replace the text of our comment. Give the marker again: the new text replaces it too."""
         text = self._text(body, marker)
@@ -121,19 +160,64 @@ class GitHubSurface:
             path = f"{_repo(repo)}/issues/comments/{int(comment_id)}"
             await self._send("PATCH", path, f"comment {comment_id} of {repo}", {"body": text})
 
-    async def react(
-        self, repo: str, comment_id: int, reaction: Reaction, *, instead_of: Reaction | None = None
-    ) -> None:
-        """React to a comment, once however often it is asked; ``instead_of`` takes an earlier reaction of ours back."""
+    async def react(self, repo: str, comment_id: int, reaction: str, *, instead_of: int = 0) -> int:
+        """React to a comment, once however often it is asked; the reaction's id.
+
+        ``instead_of`` is the id of an earlier reaction of ours, which is taken back.
+        """
         path = f"{_repo(repo)}/issues/comments/{int(comment_id)}/reactions"
         where = f"comment {comment_id} of {repo}"
         async with self._writes:
-            await self._send("POST", path, where, {"content": reaction})
-        if instead_of is not None and instead_of != reaction:
-            async with self._writes:  # reacting again is how to learn the id of a reaction that is there
-                earlier = await self._send("POST", path, where, {"content": instead_of})
+            given = int((await self._send("POST", path, where, {"content": reaction})).data["id"])
+        if instead_of and instead_of != given:
             async with self._writes:
-                await self._send("DELETE", f"{path}/{int(earlier.data['id'])}", where)
+                await self._send("DELETE", f"{path}/{int(instead_of)}", where, allowed=404)
+        return given
+
+    async def has_issue(self, repo: str, number: int) -> bool:
+        """Whether there is an issue of this number to write on. Raises ``TryLater`` and ``Undeliverable``."""
+        try:
+            reply = await self._get(f"{_repo(repo)}/issues/{int(number)}", f"issue #{number} of {repo}")
+        except Gone:
+            return False
+        return isinstance(reply.data, dict) and reply.data.get("number") == number  # one that was moved redirects
+
+    async def add_label(self, repo: str, number: int, label: str) -> None:
+        """Label an issue; the label is made when the repository has none of this name."""
+        path, where = _repo(repo), f"issue #{number} of {repo}"
+        if label not in self._labels_known:
+            async with self._writes:
+                new = {"name": label, "color": LABEL_COLOUR, "description": LABEL_DESCRIPTION}
+                await self._send("POST", f"{path}/labels", f"the labels of {repo}", new, allowed=422)  # it is there
+            self._labels_known.add(label)
+        async with self._writes:
+            await self._send("POST", f"{path}/issues/{int(number)}/labels", where, {"labels": [label]})
+
+    async def remove_label(self, repo: str, number: int, label: str) -> None:
+        """Take a label off an issue, if it is there."""
+        path = f"{_repo(repo)}/issues/{int(number)}/labels/{quote(label, safe='')}"
+        async with self._writes:
+            await self._send("DELETE", path, f"issue #{number} of {repo}", allowed=404)
+
+    async def minimise(self, repo: str, comment_id: int) -> None:
+        """Fold a comment away as outdated.
+
+        Raises ``Undeliverable`` when the bot may not; after that GitHub is not asked again for an hour.
+        """
+        now, where = self._clock.now(), f"comment {comment_id} of {repo}"
+        if self._folds_again_at and now < self._folds_again_at:
+            raise Undeliverable("GitHub does not let the bot minimise comments")
+        found = await self._get(f"{_repo(repo)}/issues/comments/{int(comment_id)}", where)
+        async with self._writes:
+            query = {"query": _MINIMISE, "variables": {"id": found.data["node_id"]}}
+            reply = await self._send("POST", "/graphql", where, query)
+        errors = (reply.data or {}).get("errors") or []
+        if any(error.get("type") == "RATE_LIMITED" for error in errors):
+            raise TryLater(self._writes.pause(None), "GitHub's rate limit is used up")
+        if any(error.get("type") == "FORBIDDEN" for error in errors):
+            self._folds_again_at = now + FOLDING_REFUSED
+        if errors:
+            raise Undeliverable(f"GitHub does not minimise {where}: {errors[0].get('message', 'no reason given')}")
 
     async def permission(self, repo: str, login: str, user_id: str) -> str:
         """The person's role in the repository: ``admin``, ``maintain``, ``write``, ``triage``, ``read``, a custom role.
@@ -161,6 +245,21 @@ class GitHubSurface:
             self._permissions = {k: v for k, v in self._permissions.items() if now - v[0] < PERMISSION_LIFETIME}
         self._permissions[key] = (now, role)
         return role
+
+    async def call(self, verb: str, path: str, where: str, parameters: Mapping[str, str] | None = None) -> Reply:
+        """One request of GitHub's REST API, with the app's own key below ``/app``; ``where`` is for people.
+
+        Raises ``TryLater`` and ``Undeliverable``. Whatever is not GET waits for its turn among the writes.
+        """
+        if verb == "GET":
+            return await self._get(path, where, parameters)
+        async with self._writes:
+            return await self._send(verb, path, where)
+
+    @property
+    def permission_problem(self) -> str:
+        """Why GitHub could not say what a person may do when it was asked last; empty when it could."""
+        return self._permission_problem
 
     async def problems(self) -> list[str]:
         """What keeps the bot from working on the repository right now, one sentence each; empty when all is well."""
@@ -199,8 +298,23 @@ class GitHubSurface:
             return CommentPage(None, etag)
         return CommentPage(reply.data, reply.headers.get("etag", ""))
 
+    async def issues_since(self, since: str, *, page: int = 1, etag: str = "") -> CommentPage:
+        """100 issues and pull requests changed at or after ``since`` (ISO 8601), oldest change first."""
+        reply = await self._get(
+            _repo(self.repository) + "/issues",
+            f"the issues of {self.repository}",
+            parameters={
+                "since": since, "sort": "updated", "direction": "asc", "state": "all", "per_page": "100",
+                "page": str(page),
+            },
+            headers={"If-None-Match": etag} if etag else None,
+        )  # fmt: skip
+        if reply.status == 304:
+            return CommentPage(None, etag)
+        return CommentPage(reply.data, reply.headers.get("etag", ""))
+
     async def editors(self, node_id: str) -> frozenset[int] | None:
-        """The numeric ids of all who edited a comment; None when one of them cannot be told."""
+        """The numeric ids of all who edited a comment or an issue's text; None when one of them cannot be told."""
         reply = await self._guard(
             "GET",  # a query changes nothing, although it is sent with POST
             self._run_blocking(
@@ -246,6 +360,21 @@ class GitHubSurface:
                     return int(comment["id"])
         return 0
 
+    async def _find_issue(self, path: str, marker: str, where: str) -> FiledIssue | None:
+        """Our open issue with this marker; it is looked for among the 300 newest."""
+        own = (await self.identify()).casefold()
+        for page in range(1, PAGES_OF_ISSUES + 1):
+            parameters = {"state": "open", "sort": "created", "direction": "desc", "per_page": "100", "page": str(page)}
+            issues = (await self._get(path, where, parameters)).data
+            for issue in issues:
+                user = issue.get("user") or {}
+                ours = user.get("login", "").casefold() == own if own else user.get("type") == "Bot"
+                if ours and hidden(marker) in (issue.get("body") or ""):
+                    return FiledIssue(int(issue["number"]), str(issue["html_url"]))
+            if len(issues) < 100:
+                break
+        return None
+
     async def _get(
         self,
         path: str,
@@ -258,18 +387,18 @@ class GitHubSurface:
         call = self._run_blocking(self._connection.request, "GET", path, parameters, headers)
         return await self._guard("GET", call, where, missing_is)
 
-    async def _send(self, verb: str, path: str, where: str, body: object | None = None) -> Reply:
-        return await self._guard(
-            verb, self._run_blocking(self._connection.request, verb, path, None, None, body), where
-        )
+    async def _send(self, verb: str, path: str, where: str, body: object | None = None, *, allowed: int = 0) -> Reply:
+        call = self._run_blocking(self._connection.request, verb, path, None, None, body)
+        return await self._guard(verb, call, where, allowed)
 
     async def _guard(self, verb: str, call: Awaitable[T], where: str, missing_is: int = 0) -> T:
         """What ``call`` returns, or the exception that says what to do about its failure."""
         try:
             reply = await call
         except NoAnswer as error:
+            after = error.after or OUTAGE_PAUSE
             raise TryLater(
-                OUTAGE_PAUSE, f"GitHub does not answer ({error})", maybe_posted=error.sent and verb != "GET"
+                after, f"GitHub does not answer ({error})", maybe_posted=error.sent and verb != "GET"
             ) from None
         if not isinstance(reply, Reply):
             return reply
@@ -279,16 +408,24 @@ class GitHubSurface:
         if reply.status >= 500:
             raise TryLater(OUTAGE_PAUSE, f"GitHub answered {reply.status}", maybe_posted=verb != "GET")
         said = reply.data.get("message", "") if isinstance(reply.data, dict) else ""
-        if _is_rate_limit(reply, said):
-            after = self._writes.pause(_wait_asked(reply, self._clock.now()))
-            raise TryLater(after, "GitHub's rate limit is used up")
+        if is_rate_limit(reply, said):
+            after = self._writes.pause(wait_asked(reply, self._clock.now()))
+            raise TryLater(after, self._writes.silence)
         raise _undeliverable(reply, said, where)
 
 
+_MINIMISE = """
+mutation($id: ID!) { minimizeComment(input: {subjectId: $id, classifier: OUTDATED}) {
+  minimizedComment { isMinimized }
+} }
+"""
+
 _EDITORS = """
-query($id: ID!) { node(id: $id) { ... on IssueComment {
-  userContentEdits(first: 100) { totalCount nodes { editor { login ... on User { databaseId } } } }
-} } }
+query($id: ID!) { node(id: $id) {
+  ... on IssueComment { userContentEdits(first: 100) { ...edits } }
+  ... on Issue { userContentEdits(first: 100) { ...edits } }
+} }
+fragment edits on UserContentEditConnection { totalCount nodes { editor { login ... on User { databaseId } } } }
 """
 
 
@@ -317,7 +454,8 @@ def _last_page(link: str) -> int:
     return 1
 
 
-def _is_rate_limit(reply: Reply, said: str) -> bool:
+def is_rate_limit(reply: Reply, said: str) -> bool:
+    """Whether GitHub refused for rate, primary or secondary; ``said`` is its message."""
     if reply.status == 429:
         return True
     return reply.status == 403 and (
@@ -327,7 +465,7 @@ def _is_rate_limit(reply: Reply, said: str) -> bool:
     )
 
 
-def _wait_asked(reply: Reply, now: datetime) -> float | None:
+def wait_asked(reply: Reply, now: datetime) -> float | None:
     """How long GitHub asks us to wait, seconds; None when it does not say (docs: then at least a minute)."""
     headers = reply.headers
     if headers.get("retry-after", "").isdecimal():
@@ -357,4 +495,5 @@ def _undeliverable(reply: Reply, said: str, where: str) -> Undeliverable:
             hint = "It was deleted, or issues are switched off in the repository."
         case _:
             hint = ""
-    return Undeliverable(answered, hint)
+    kind = Gone if reply.status in (404, 410) else Undeliverable
+    return kind(answered, hint)

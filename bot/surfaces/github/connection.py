@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bot.breakers import Breaker, BreakerOpen
+from bot.clock import SystemClock
 from bot.settings import GitHubSettings
 from bot.surfaces.delivery import Undeliverable
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 15  # seconds without an answer
 USER_AGENT = "opsbot"
+SERVICE = "GitHub"  # the breaker's name
 API_VERSION = "2022-11-28"
 
 
@@ -36,11 +39,12 @@ class Reply:
 
 
 class NoAnswer(Exception):
-    """The network gave no answer; ``sent`` says that the request may have arrived."""
+    """Nothing came back; ``sent``: the request may have arrived. ``after``: seconds until it is worth asking again."""
 
-    def __init__(self, text: str, *, sent: bool) -> None:
+    def __init__(self, text: str, *, sent: bool, after: float | None = None) -> None:
         super().__init__(text)
         self.sent = sent
+        self.after = after
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,9 @@ class Installation:
 class Connection:
     """Blocking; call it from a worker thread. Threads may share it."""
 
-    def __init__(self, settings: GitHubSettings) -> None:
+    def __init__(self, settings: GitHubSettings, breaker: Breaker | None = None) -> None:
         self._settings = settings
+        self._breaker = breaker or Breaker(SERVICE, SystemClock())
         self._lock = threading.Lock()
         self._idle: list[Github] = []
         self._installation: Installation | None = None
@@ -73,7 +78,29 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         body: object | None = None,
     ) -> Reply:
-        """One request. Raises ``NoAnswer``; ``Undeliverable`` for credentials that cannot be used at all."""
+        """One request, below ``/app`` with the app's own key and not as its installation.
+
+        Raises ``NoAnswer``, at once while the breaker is open; ``Undeliverable`` for credentials that cannot be used.
+        """
+        try:
+            with self._breaker.calling(NoAnswer) as call:
+                reply = self._request(verb, path, parameters, headers, body)
+                if reply.status >= 500:
+                    call.failed(f"GitHub answered {reply.status}")
+                return reply
+        except BreakerOpen as error:
+            raise NoAnswer(error.message, sent=False, after=error.after) from None
+
+    def _request(
+        self,
+        verb: str,
+        path: str,
+        parameters: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: object | None,
+    ) -> Reply:
+        if self.is_app and (path == "/app" or path.startswith("/app/")):
+            return self._as_app(verb, path, parameters, headers, body)
         reply = self._with_client(verb, path, parameters, headers, body)
         if reply.status == 401 and self.is_app:
             # The installation's token ended before its time (revoked, a clock that is off): once more with a new one.
@@ -112,6 +139,22 @@ class Connection:
         with self._lock:
             self._installation = found
         return found
+
+    def _as_app(
+        self,
+        verb: str,
+        path: str,
+        parameters: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: object | None,
+    ) -> Reply:
+        from github import GithubIntegration
+
+        integration = GithubIntegration(auth=self._app_auth(), **self._options())
+        try:
+            return _send(integration.requester, verb, path, parameters, headers, body)
+        finally:
+            integration.close()
 
     def close(self) -> None:
         with self._lock:

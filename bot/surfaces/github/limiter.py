@@ -28,6 +28,7 @@ class WriteLimiter:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._in_line = 0
+        self.pausing = False  # somebody's turn has come, and only time has to pass
         self._recent: deque[datetime] = deque()  # ends of the writes of the last hour
         self._paused_until: datetime | None = None
         self._pauses = 0
@@ -35,7 +36,7 @@ class WriteLimiter:
     async def __aenter__(self) -> None:
         wait = self._wait() + self._in_line * GAP
         if wait > PATIENCE:
-            raise TryLater(wait, "many writes to GitHub are waiting")
+            raise TryLater(wait, f"many writes to GitHub are waiting{_until(self._clock.now(), wait)}")
         self._in_line += 1
         try:
             await self._turn.acquire()
@@ -44,9 +45,13 @@ class WriteLimiter:
         try:
             wait = self._wait()
             if wait > PATIENCE:
-                raise TryLater(wait, "GitHub takes no more writes for now")
+                raise TryLater(wait, f"GitHub takes no more writes{_until(self._clock.now(), wait)}")
             if wait > 0:
-                await self._clock.sleep(wait)
+                self.pausing = True
+                try:
+                    await self._clock.sleep(wait)
+                finally:
+                    self.pausing = False
             self.check()
         except BaseException:
             self._turn.release()
@@ -62,7 +67,7 @@ class WriteLimiter:
         """Raises ``TryLater`` while GitHub has asked us to be silent."""
         left = self._pause_left()
         if left > 0:
-            raise TryLater(left, "GitHub's rate limit is used up")
+            raise TryLater(left, self.silence)
 
     def pause(self, seconds: float | None) -> float:
         """GitHub refused for rate: silence for ``seconds``, or for a growing time when it did not say. The seconds."""
@@ -72,6 +77,11 @@ class WriteLimiter:
         until = self._clock.now() + timedelta(seconds=seconds)
         self._paused_until = max(until, self._paused_until or until)
         return self._pause_left()
+
+    @property
+    def silence(self) -> str:
+        """Why nothing is asked of GitHub just now, and until when, for people."""
+        return f"GitHub's rate limit is used up{_until(self._clock.now(), self._pause_left())}"
 
     def succeeded(self) -> None:
         self._pauses = 0
@@ -95,3 +105,7 @@ class WriteLimiter:
             if len(self._recent) >= most:
                 wait = max(wait, (self._recent[-most] + window - now).total_seconds())
         return wait
+
+
+def _until(now: datetime, seconds: float) -> str:
+    return f" until {now + timedelta(seconds=seconds):%H:%M:%S} UTC"

@@ -23,6 +23,7 @@ from bot.messages import (
     CodeBlock,
     Divider,
     Fields,
+    Folded,
     Heading,
     Italic,
     Line,
@@ -32,6 +33,7 @@ from bot.messages import (
     Message,
     Note,
     Paragraph,
+    Picture,
     Span,
     Table,
     Text,
@@ -133,6 +135,10 @@ def _block(block: Block, people: Mapping[str, str], cap: int) -> str:
             return _table(block, cap)
         case CodeBlock():
             return _code_block(block, cap)
+        case Picture():
+            return ""  # nothing can be uploaded through the API; the table says the same
+        case Folded():
+            return _folded(block, people, cap)
         case Divider():
             piece = "---"
         case Buttons(items=buttons):
@@ -142,6 +148,18 @@ def _block(block: Block, people: Mapping[str, str], cap: int) -> str:
     if len(piece) <= cap:
         return piece
     return _code_block(CodeBlock(plain_text((block,)), title="Shortened"), cap)
+
+
+def _folded(block: Folded, people: Mapping[str, str], cap: int) -> str:
+    """What is inside gets shorter until the whole fits."""
+    summary = html_escape(_broken(one_line(block.title)[:200])) or "More"
+    opening, closing = f"<details>\n<summary>{summary}</summary>\n\n", "\n\n</details>"
+    room = cap - len(opening) - len(closing)
+    for each in (room, *(limit for limit in _CAPS if limit < room)):
+        pieces = [piece for inner in block.blocks if (piece := _block(inner, people, max(each, 100)))]
+        if _size(pieces) <= room:
+            return opening + "\n\n".join(pieces) + closing
+    return f"<sub>{html_escape(_broken(one_line(block.title)[:30]))} … is too long to be shown here.</sub>"
 
 
 def _listed(items: list[str], separator: str, cap: int) -> str:
@@ -231,8 +249,8 @@ def _span(span: Span, people: Mapping[str, str], before: str) -> str:
             return (_ZWSP if before.endswith("`") else "") + _code(value)
         case Link(label, url):
             return _link(label, url)
-        case Mention(person):
-            login = people.get(person, "")
+        case Mention(person=person, github=known):
+            login = known or people.get(person, "")
             if not _LOGIN.fullmatch(login):
                 return _text(person)
             glue = _ZWSP if before and (before[-1].isalnum() or before[-1] in "_/@`") else ""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import structlog
 
 from bot.incoming import Place
 from bot.messages import Message
+from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.markdown import draw
-from bot.surfaces.port import Body
+from bot.surfaces.port import Body, FiledIssue
 
 PROBLEMS_KEPT = 15.0  # seconds
+ISSUE_PATIENCE = 2.0  # seconds; the start of a run waits for it
+
+log = structlog.get_logger("opsbot.github")
 
 
 class GitHubPort:
@@ -25,6 +31,7 @@ class GitHubPort:
         self.people = people
         self.web_url = web_url(api_url)
         self._asking = asyncio.Lock()
+        self._issues: set[int] = set()  # known to be there
         self._problems: list[str] = []
         self._ask_again_at = -math.inf  # of the event loop's clock
 
@@ -41,6 +48,41 @@ class GitHubPort:
     async def link(self, place: Place, remote_id: str) -> str:
         comment = remote_id.partition(":")[0]
         return f"{self.web_url}/{place.channel}/issues/{place.thread}#issuecomment-{comment}"
+
+    async def file_issue(
+        self, title: str, body: Body, labels: Sequence[str], key: str, *, maybe_filed: bool
+    ) -> FiledIssue:
+        marker = f"<!-- opsbot:issue={key} -->"
+        return await self.surface.file_issue(
+            self.surface.repository, title, str(body["body"]), labels, marker, maybe_filed=maybe_filed
+        )
+
+    async def issue(self, number: int) -> Place | None:
+        """Where to write about an issue. When GitHub cannot say in time, it is taken to be there."""
+        place = Place(surface="github", channel=self.surface.repository, thread=str(number))
+        if number not in self._issues:
+            try:
+                async with asyncio.timeout(ISSUE_PATIENCE):
+                    if not await self.surface.has_issue(place.channel, number):
+                        return None
+            except (TimeoutError, TryLater, Undeliverable) as error:
+                log.warning("nobody can tell whether an issue is there", issue=number, reason=str(error))
+                return place
+            self._issues.add(number)
+        return place
+
+    async def add_label(self, place: Place, label: str) -> None:
+        await self.surface.add_label(place.channel, int(place.thread), label)
+
+    async def remove_label(self, place: Place, label: str) -> None:
+        await self.surface.remove_label(place.channel, int(place.thread), label)
+
+    async def fold_away(self, place: Place, remote_id: str) -> None:
+        await self.surface.minimise(place.channel, int(remote_id.partition(":")[0]))
+
+    async def react(self, place: Place, comment_id: int, reaction: str, *, instead_of: str) -> str:
+        given = await self.surface.react(place.channel, comment_id, reaction, instead_of=int(instead_of or 0))
+        return str(given)
 
     async def update(self, place: Place, remote_id: str, body: Body) -> None:
         comment, _, key = remote_id.partition(":")

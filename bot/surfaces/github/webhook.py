@@ -1,6 +1,6 @@
-"""``POST /github/webhook``: signed deliveries of GitHub in, one ``Incoming`` per command out.
+"""``POST /github/webhook``: signed deliveries of GitHub in; one ``Incoming`` per command and one event per news out.
 
-Answers within GitHub's 10 seconds, after the commands are stored: 202 accepted, 200 nothing to do, 400 not a delivery,
+Answers within GitHub's 10 seconds, after everything is stored: 202 accepted, 200 nothing to do, 400 not a delivery,
 401 wrong signature, 413 too large, 415 not JSON, 503 cannot store now (GitHub does not resend; the poller finds it).
 """
 
@@ -10,108 +10,55 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime
 
 import msgspec
 import structlog
 from aiohttp import web
 
 from bot.clock import Clock
-from bot.incoming import Actor, Incoming, Place
-from bot.surfaces.github.comments import new_commands
+from bot.handler import BlockingRunner
+from bot.repository_events import Kind, RepositoryEvent
+from bot.surfaces.github.payloads import (
+    Accept,
+    AcceptEvent,
+    IssueCommentEvent,
+    IssuesEvent,
+    Reader,
+    Text,
+    User,
+    WorkflowRunEvent,
+    is_person,
+)
 
 # GitHub sends up to 25 MB. A comment and its issue hold at most 65 536 characters each, so a comment event stays below
 # this but for texts made of escapes only; those are left to the poller.
 MAX_BODY = 1024 * 1024
 REMEMBERED_DELIVERIES = 10_000
-MOST_COMMANDS = 10  # of one comment; whoever may comment could otherwise have the bot answer 8,000 times
-MARKER = "<!-- opsbot:"  # what every comment of the bot carries, see client.py
+
+# What is not here is answered without a look inside. For the events themselves set the same ones in the webhook.
+ACTIONS: dict[str, frozenset[bytes]] = {
+    "issue_comment": frozenset({b"created", b"edited"}),
+    "issues": frozenset({b"opened", b"edited", b"labeled", b"unlabeled"}),
+    "workflow_run": frozenset({b"completed"}),
+}
+EVENTS = tuple(ACTIONS)
 
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
+_DELIVERY = re.compile(r"[\w-]{1,100}", re.ASCII)
+# GitHub writes the action first, which saves decoding 25 KB to learn that it is "deleted".
+_ACTION = re.compile(rb'\s*\{\s*"action"\s*:\s*"(\w+)"')
 _log = structlog.get_logger(__name__)
 
-Accept = Callable[[Incoming], Awaitable[bool]]
-
-
-class User(msgspec.Struct):
-    id: int
-    login: str
-    type: str = "User"
-
-
-class Comment(msgspec.Struct):
-    id: int
-    user: User | None = None  # null: the account was deleted
-    body: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    issue_url: str = ""
-    node_id: str = ""
-
-
-class _Issue(msgspec.Struct):
-    number: int
-
-
-class _Repository(msgspec.Struct):
-    full_name: str
-
-
-class _Before(msgspec.Struct, rename={"text": "from"}):
-    text: str | None = None
-
-
-class _Changes(msgspec.Struct):
-    body: _Before | None = None
-
-
-class _IssueCommentEvent(msgspec.Struct):
-    action: str
-    issue: _Issue
-    comment: Comment
-    repository: _Repository
-    sender: User
-    changes: _Changes | None = None
-
-
-def incoming_from(
-    *,
-    repository: str,
-    issue: int,
-    comment: Comment,
-    by: User,
-    before: str | None,
-    roots: Collection[str],
-    mention: str,
-    received_at: datetime,
-) -> list[Incoming]:
-    """The new commands of a comment. The webhook and the poller both use this, so that their keys are the same."""
-    body = comment.body or ""
-    if MARKER in body:  # our own, or somebody who pretends; either way no request
-        return []
-    return [
-        Incoming(
-            key=f"github:{repository.casefold()}#{comment.id}:{identity}",
-            actor=Actor(surface="github", id=str(by.id), login=by.login),
-            place=Place(surface="github", channel=repository, thread=str(issue)),
-            text=command.text,
-            received_at=received_at,
-            comment_id=comment.id,
-        )
-        for identity, command in new_commands(body, before, roots, mention)[:MOST_COMMANDS]
-    ]
-
-
-def is_person(user: User, own_login: str) -> bool:
-    """Whether a command of this account counts: no bot, and not ourselves."""
-    return user.type != "Bot" and user.login.casefold() != own_login.casefold()
+_decode_comment = msgspec.json.Decoder(IssueCommentEvent).decode
+_decode_issue = msgspec.json.Decoder(IssuesEvent).decode
+_decode_workflow_run = msgspec.json.Decoder(WorkflowRunEvent).decode
 
 
 class GitHubWebhook:
     """The handler of ``POST /github/webhook``; give ``handle`` to aiohttp's router.
 
     ``own_login`` is asked at each delivery, because the bot learns its name only when GitHub answers. ``accept`` stores
-    one command and says whether it is new; what it raises becomes a 503.
+    one command and says whether it is new; ``accept_event`` does so for an event; what they raise becomes a 503.
     """
 
     def __init__(
@@ -121,7 +68,9 @@ class GitHubWebhook:
         repository: str,
         roots: Collection[str],
         accept: Accept,
+        accept_event: AcceptEvent,
         clock: Clock,
+        run_blocking: BlockingRunner,
         mention: str = "opsbot",
         own_login: Callable[[], str] = lambda: "",
     ) -> None:
@@ -129,42 +78,60 @@ class GitHubWebhook:
             raise ValueError("a webhook without a secret would believe everybody: set GITHUB_WEBHOOK_SECRET")
         self._secret = secret.encode()
         self._repository = repository
-        self._roots = frozenset(roots)
         self._accept = accept
+        self._accept_event = accept_event
         self._clock = clock
-        self._mention = mention
         self._own_login = own_login
+        self._reader = Reader(tuple(sorted(roots)), mention, run_blocking)
         self._handled: OrderedDict[str, None] = OrderedDict()
-        self._decode = msgspec.json.Decoder(_IssueCommentEvent).decode
+        self._takes: dict[str, Callable[[bytes, str], Awaitable[int | None]]] = {
+            "issue_comment": self._comment,
+            "issues": self._issue,
+            "workflow_run": self._workflow_run,
+        }
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await _read(request)
         if body is None:
             return _answer(413, f"a delivery may have at most {MAX_BODY} bytes")
         headers = request.headers
+        delivery = headers.get("X-GitHub-Delivery", "")
         if not self._signed(headers.get("X-Hub-Signature-256", ""), body):
-            _log.warning("github.webhook.bad_signature", delivery=headers.get("X-GitHub-Delivery", "")[:64])
+            _log.warning("github.webhook.bad_signature", delivery=delivery[:64])
             return _answer(401, "missing or wrong X-Hub-Signature-256; compare GITHUB_WEBHOOK_SECRET with the webhook")
-        event, delivery = headers.get("X-GitHub-Event", ""), headers.get("X-GitHub-Delivery", "")
+        event = headers.get("X-GitHub-Event", "")
         if not event or not delivery:
             return _answer(400, "X-GitHub-Event and X-GitHub-Delivery are needed")
         if delivery in self._handled:
             return _answer(200, "already handled")
         if event == "ping":
             return _answer(200, "pong")
-        if event != "issue_comment":
+        if event not in ACTIONS:
             return _answer(200, "ignored")
+        if not _DELIVERY.fullmatch(delivery):
+            return _answer(400, "X-GitHub-Delivery is not one of GitHub's")
         if request.content_type != "application/json":
             return _answer(415, "set the webhook's content type to application/json")
-        try:
-            payload = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return _answer(400, f"not an issue_comment event: {error}")
-        return await self._comment(payload, delivery)
+        if (action := _ACTION.match(body)) and action[1] not in ACTIONS[event]:
+            return _answer(200, "ignored")
+        return await self._take(event, body, delivery)
 
-    async def _comment(self, event: _IssueCommentEvent, delivery: str) -> web.Response:
-        if event.repository.full_name.casefold() != self._repository.casefold():
-            return _answer(200, f"ignored: this bot serves {self._repository}")
+    async def _take(self, event: str, body: bytes, delivery: str) -> web.Response:
+        try:
+            accepted = await self._takes[event](body, delivery)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            article = "a" if event.startswith("w") else "an"
+            return _answer(400, f"not {article} {event} event: {error}")
+        except Exception:
+            _log.exception("github.webhook.not_stored", delivery=delivery, event_name=event)
+            return _answer(503, "cannot store commands now")
+        if accepted is None:
+            return _answer(200, "ignored")
+        self._remember(delivery)
+        return _answer(202, f"accepted {accepted}") if accepted else _answer(200, "no command")
+
+    async def _comment(self, body: bytes, delivery: str) -> int | None:
+        event = _decode_comment(body)
         before = None
         match event.action:
             case "created":
@@ -172,27 +139,75 @@ class GitHubWebhook:
             case "edited" if event.changes and event.changes.body and event.changes.body.text is not None:
                 before = event.changes.body.text
             case _:  # deleted, or the empty edit that GitHub sometimes sends before "created"
-                return _answer(200, "ignored")
-        if not is_person(event.sender, self._own_login()):
-            return _answer(200, "ignored")
-        incoming = incoming_from(
-            repository=self._repository,
-            issue=event.issue.number,
-            comment=event.comment,
-            by=event.sender,
-            before=before,
-            roots=self._roots,
-            mention=self._mention,
-            received_at=self._clock.now(),
+                return None
+        if not self._ours(event.repository.full_name):
+            return None
+        return await self._commands(event.issue.number, event.comment.id, event.sender, event.comment.body, before)
+
+    async def _issue(self, body: bytes, delivery: str) -> int | None:
+        event = _decode_issue(body)
+        if event.action == "edited" and self._ours(event.repository.full_name):
+            if not event.changes or not event.changes.body or event.changes.body.text is None:
+                return None  # another title
+            before = event.changes.body.text
+            return await self._commands(event.issue.number, 0, event.sender, event.issue.body, before)
+        kinds: dict[str, Kind] = {"opened": "issue_opened", "labeled": "label_added", "unlabeled": "label_removed"}
+        kind = kinds.get(event.action)
+        if kind is None or not self._ours(event.repository.full_name):
+            return None
+        if kind != "issue_opened" and event.label is None:
+            return None  # the label itself was deleted from the repository
+        accepted = 0
+        if kind == "issue_opened":
+            accepted = await self._commands(event.issue.number, 0, event.sender, event.issue.body, None) or 0
+        return accepted + await self._news(
+            RepositoryEvent(
+                key=delivery,
+                kind=kind,
+                at=self._clock.now(),
+                by=event.sender.login,
+                issue=event.issue.number,
+                label=event.label.name if event.label else "",
+                title=event.issue.title,
+                url=event.issue.html_url,
+            )
         )
-        try:
-            for command in incoming:
-                await self._accept(command)
-        except Exception:
-            _log.exception("github.webhook.not_stored", delivery=delivery, comment=event.comment.id)
-            return _answer(503, "cannot store commands now")
-        self._remember(delivery)
-        return _answer(202, f"accepted {len(incoming)}") if incoming else _answer(200, "no command")
+
+    async def _workflow_run(self, body: bytes, delivery: str) -> int | None:
+        event = _decode_workflow_run(body)
+        if event.action != "completed" or not self._ours(event.repository.full_name):
+            return None
+        run = event.workflow_run
+        return await self._news(
+            RepositoryEvent(
+                key=delivery,
+                kind="workflow_ended",
+                at=run.updated_at or self._clock.now(),
+                by=event.sender.login,
+                workflow=run.name or "",
+                run=run.id,
+                conclusion=run.conclusion or "",
+                branch=run.head_branch or "",
+                title=run.display_title,
+                url=run.html_url,
+            )
+        )
+
+    async def _commands(self, issue: int, comment: int, by: User, body: str | None, before: str | None) -> int | None:
+        if not is_person(by, self._own_login()):
+            return None
+        text = Text(self._repository, issue, comment, by, body or "", before)
+        commands = await self._reader.commands(text, self._clock.now())
+        for command in commands:
+            await self._accept(command)
+        return len(commands)
+
+    async def _news(self, event: RepositoryEvent) -> int:
+        await self._accept_event(event)
+        return 1
+
+    def _ours(self, full_name: str) -> bool:
+        return full_name.casefold() == self._repository.casefold()
 
     def _signed(self, signature: str, body: bytes) -> bool:
         if not _SIGNATURE.fullmatch(signature):
