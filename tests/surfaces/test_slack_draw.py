@@ -43,7 +43,7 @@ from bot.messages import (
 )
 from bot.surfaces.printable import one_line, printable
 from bot.surfaces.slack.blocks import COLOURS, SlackMessage, draw, draw_modal
-from bot.surfaces.slack.dialog import Where, command_from, pack_where, read_button, read_where
+from bot.surfaces.slack.dialog import Where, composed_from, pack_where, read_button, read_where
 
 PEOPLE = {"scotlaclair": "U0SCOT", "alice": "U0ALICE", "broken": "<!channel>"}
 NOON = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
@@ -331,20 +331,20 @@ def entered(**values: str | None) -> dict[str, Any]:
 
 def test_what_was_entered_becomes_options() -> None:
     values = entered(reason="disk was full; don’t ask", target=None, stage="verify")
-    command = command_from("/somas restart project-42", values)
+    command = composed_from("/somas restart project-42", values).line
     assert command == '/somas restart project-42 --reason "disk was full; don’t ask" --stage verify'
 
 
 def test_an_entered_dash_is_not_an_option() -> None:
-    assert command_from("/x y", entered(reason="--force now")) == '/x y --reason="--force now"'
-    assert command_from("/x y", entered(reason="a\nb  c")) == '/x y --reason "a b c"'
+    assert composed_from("/x y", entered(reason="--force now")).line == '/x y --reason="--force now"'
+    assert composed_from("/x y", entered(reason="a\nb  c")).line == '/x y --reason "a b c"'
 
 
 @given(st.one_of(st.text(max_size=60), st.text(alphabet="\"'“”‘’«»\\-—– =a<>&", max_size=20)))
 @example("don’t “do” that")
 @example("— dash \\")
 def test_the_grammar_reads_back_what_was_entered(value: str) -> None:
-    words = [word.value for word in split(command_from("/x", entered(reason=value)))]
+    words = [word.value for word in split(composed_from("/x", entered(reason=value)).line)]
     meant = one_line(value)
     assert words in (["/x", "--reason", meant], ["/x", f"--reason={meant}"], ["/x"])
     assert (words == ["/x"]) == (not meant)

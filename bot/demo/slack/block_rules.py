@@ -108,6 +108,9 @@ _menu = {"placeholder": plain(150), "confirm": _confirm, "focus_on_load": boolea
 _static_select = shape(
     {**_type, "action_id": _id, "options": array(_option, 1, 100)}, {**_menu, "initial_option": _option}
 )
+_external_select = shape(
+    {**_type, "action_id": _id}, {**_menu, "initial_option": _option, "min_query_length": integer(0, 100)}
+)
 _users_select = shape({**_type, "action_id": _id}, {**_menu, "initial_user": string(255)})
 _overflow = shape({**_type, "action_id": _id, "options": array(_option, 1, 5)}, {"confirm": _confirm})
 _field = {"placeholder": plain(150), "focus_on_load": boolean, "initial_value": string(3000, 0)}
@@ -138,6 +141,7 @@ _entered: dict[str, Check] = {
     "url_text_input": shape({**_type, "action_id": _id}, _field),
     "datepicker": shape({**_type, "action_id": _id}, {**_menu, "initial_date": string(10, 10)}),
     "static_select": _static_select,
+    "external_select": _external_select,
     "users_select": _users_select,
     "radio_buttons": _radio,
     "checkboxes": _checkboxes,
@@ -321,6 +325,13 @@ def check_view(view: Any) -> Problems:
         for position, block in enumerate(view["blocks"]):
             if block["type"] == "input":
                 complain(problems, f"/view/blocks/{position}", "a modal with inputs must have submit")
+    return problems
+
+
+def check_options(options: Any) -> Problems:
+    """What an app answers when a menu asks it what there is."""
+    problems: Problems = []
+    array(_option, 0, 100)(options, "/options", problems)
     return problems
 
 

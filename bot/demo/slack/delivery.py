@@ -18,6 +18,7 @@ import aiohttp
 
 from bot.clock import Clock
 from bot.demo.slack.signing import signed_headers
+from bot.demo.slack.sockets import Sockets
 
 ACK_SECONDS = 3.0
 RETRY_DELAYS = (0.0, 60.0, 300.0)
@@ -49,10 +50,14 @@ class Delivery:
 
 
 class Courier:
-    """Signs, sends and times. ``url`` is the bot's; ``duplicates`` more copies of every request go out beside it."""
+    """Signs, sends and times. ``url`` is the bot's; ``duplicates`` more copies of every request go out beside it.
+
+    With ``sockets`` everything goes through the bot's Socket Mode connections instead.
+    """
 
     def __init__(self, *, secret: str, clock: Clock, request_time: Callable[[], float]) -> None:
         self.url = ""
+        self.sockets: Sockets | None = None
         self.duplicates = 0
         self.ack_seconds = ACK_SECONDS
         self.log: list[Delivery] = []
@@ -90,6 +95,8 @@ class Courier:
     async def _send(
         self, kind: str, body: bytes, content_type: str, headers: dict[str, str], retry: int = 0
     ) -> Delivery:
+        if self.sockets is not None:
+            return await self._send_envelope(self.sockets, kind, body, content_type, retry)
         if not self.url:
             raise RuntimeError("nobody to deliver to: call deliver_to(url of the bot's /slack/events) first")
         if self._session is None:
@@ -110,6 +117,21 @@ class Courier:
         except aiohttp.ClientError:
             content, status, quiet, failure = b"", 0, False, "connection_failed"
         done = Delivery(kind, status, time.monotonic() - started, content, failure, retry, quiet)
+        self.log.append(done)
+        self.on_delivery(done)
+        return done
+
+    async def _send_envelope(self, sockets: Sockets, kind: str, body: bytes, content_type: str, retry: int) -> Delivery:
+        started = time.monotonic()
+        content, status, failure = b"", 0, ""
+        try:
+            async with asyncio.timeout(self.ack_seconds):
+                content, status = await sockets.send(kind, body, content_type, retry=retry), 200
+        except TimeoutError:
+            failure = "operation_timeout"
+        except ConnectionError:
+            failure = "connection_failed"
+        done = Delivery(kind, status, time.monotonic() - started, content, failure, retry)
         self.log.append(done)
         self.on_delivery(done)
         return done

@@ -18,10 +18,12 @@ from aiohttp import web
 
 from bot.clock import Clock
 from bot.demo.slack import mrkdwn, payloads
+from bot.demo.slack.block_rules import check_options
 from bot.demo.slack.delivery import Courier, Delivery
 from bot.demo.slack.faults import Faults, RateLimits
 from bot.demo.slack.page import Hint, Page, SlashCommand
-from bot.demo.slack.reading import LocalButton
+from bot.demo.slack.reading import LocalButton, buttons
+from bot.demo.slack.sockets import Sockets
 from bot.demo.slack.web_api import WebApi
 from bot.demo.slack.workspace import (
     SLACKBOT,
@@ -69,6 +71,7 @@ class LocalSlack:
 
     ``clock`` gives messages their time and limits trigger ids (3 s), response URLs (30 min) and event retries;
     ``request_time`` (seconds since 1970) dates the signatures, which the bot compares with its own clock.
+    ``app_token`` opens Socket Mode connections.
     ``ack_seconds`` is Slack's patience. ``scopes`` limits the bot's token; None allows everything.
     ``events`` are the event types that the app is subscribed to. ``commands``, when given, are the only slash commands
     that exist; the page completes them. ``hints`` are what the page offers to a first-time visitor.
@@ -80,6 +83,7 @@ class LocalSlack:
         signing_secret: str,
         bot_token: str,
         clock: Clock,
+        app_token: str = "",
         team_id: str = "T0OPS",
         app_id: str = "A0OPS",
         bot_user_id: str = "U0OPSBOT",
@@ -94,7 +98,8 @@ class LocalSlack:
         if host not in LOOPBACK:
             raise ValueError(f"the local Slack listens on this machine only: host must be one of {LOOPBACK}")
         self.space = Workspace(clock=clock, team_id=team_id, app_id=app_id, bot_user_id=bot_user_id)
-        self.events: set[str] = {"app_mention"}
+        self.events: set[str] = {"app_mention", "app_home_opened", "message.im"}
+        self.shortcuts: dict[str, str] = {}  # in the menu of each message: what it says, by its callback id
         self.commands: list[SlashCommand] = []
         self.hints: list[Hint] = []
         self.api = WebApi(
@@ -107,6 +112,9 @@ class LocalSlack:
         self.courier = Courier(secret=signing_secret, clock=clock, request_time=request_time)
         self.courier.ack_seconds = ack_seconds
         self.courier.on_delivery = lambda delivery: self.space.changed({"type": "delivery"})
+        self.sockets = Sockets(
+            token=app_token, app_id=app_id, base_url=lambda: self._base, faults=lambda: self.api.faults
+        )
         self._page = Page(self)
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
@@ -117,7 +125,7 @@ class LocalSlack:
     async def start(self) -> None:
         """Listens; raises ``OSError`` when the port is taken."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._page.only_this_machine])
-        app.add_routes([*self.api.routes(), *self._page.routes()])
+        app.add_routes([*self.sockets.routes(), *self.api.routes(), *self._page.routes()])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -136,6 +144,7 @@ class LocalSlack:
     async def stop(self) -> None:
         """Ends open pages and pending retries, and stops listening."""
         await self.courier.close()
+        await self.sockets.close()
         self._page.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -170,6 +179,10 @@ class LocalSlack:
     def deliver_to(self, url: str) -> None:
         """The bot's ``/slack/events``: commands, interactivity and events are sent there."""
         self.courier.url = url
+
+    def deliver_through_sockets(self) -> None:
+        """From now on everything goes through the connections that the bot opens with ``app_token`` (Socket Mode)."""
+        self.courier.sockets = self.sockets
 
     @property
     def faults(self) -> Faults:
@@ -278,6 +291,7 @@ class LocalSlack:
             one
             for one in message.buttons
             if action_id in (None, one.action_id) and label in (None, one.label) and block_id in (None, one.block_id)
+            if one.chosen is None or option in (None, one.chosen["value"], one.label)
         ]
         if len(wanted) != 1:
             what = f"{len(wanted)} buttons match label={label!r} action_id={action_id!r}"
@@ -304,7 +318,8 @@ class LocalSlack:
         message.thread_ts = thread_ts
         self.space.post(message)
         bot = self.space.bot_user_id
-        kinds = ["message"] if {"message", "message.channels", "message.im"} & self.events else []
+        heard = {"message", "message.im"} if room.is_im else {"message", "message.channels"}
+        kinds = ["message"] if heard & self.events else []
         if f"<@{bot}>" in written and "app_mention" in self.events and not room.is_im:
             kinds.append("app_mention")
         if kinds and bot not in room.members:
@@ -322,7 +337,8 @@ class LocalSlack:
         Required fields that are empty are refused by the client, as in Slack: the bot does not hear of it.
         """
         view = self._open_view(user, view_id)
-        state, view.errors = payloads.entered_state(view.view, dict(values))
+        given = await self._chosen_names(user, view, dict(values))
+        state, view.errors = payloads.entered_state(view.view, given)
         if view.errors:
             self.space.changed({"type": "views", "user": user})
             return SubmitAnswer(0, 0.0, dict(view.errors))
@@ -339,6 +355,103 @@ class LocalSlack:
             view.errors[""] = f"We had some trouble connecting. Try again? ({failure})"
         self.space.changed({"type": "views", "user": user})
         return SubmitAnswer(delivery.status, delivery.seconds, dict(view.errors), failure)
+
+    async def suggest(self, user: str, view_id: str, block_id: str, typed: str = "") -> list[Json]:
+        """The options that the app offers for what was typed into a menu, as the client shows them.
+
+        Raises ``Refused`` for an answer that Slack would not take,
+        and ``LookupError`` for a field that is no such menu.
+        """
+        view = self._open_view(user, view_id)
+        block = next((one for one in view.view["blocks"] if one.get("block_id") == block_id), None)
+        if block is None or block.get("element", {}).get("type") != "external_select":
+            raise LookupError(f"the modal has no menu {block_id!r} that asks the app")
+        state, _ = payloads.entered_state(view.view, {})
+        body = payloads.block_suggestion_form(self.space, user=user, view=view, block=block, typed=typed, state=state)
+        delivery = await self.courier.deliver("block_suggestion", body, payloads.FORM)
+        if not delivery.ok:
+            raise Refused("options_could_not_be_loaded", delivery.failure)
+        options = (delivery.json() or {}).get("options", [])
+        if problems := check_options(options):
+            raise Refused("invalid_options", *problems)
+        return list(options)
+
+    async def _chosen_names(self, user: str, view: LocalView, values: dict[str, Any]) -> dict[str, Any]:
+        """What is given for a menu that asks the app is chosen out of what the app offers for it."""
+        for block in view.view["blocks"]:
+            if block["type"] != "input" or block["element"]["type"] != "external_select":
+                continue
+            names = (block["block_id"], block["element"]["action_id"], block["label"]["text"])
+            name = next((each for each in names if each in values), None)
+            if name is None or not values[name]:
+                continue
+            initial = block["element"].get("initial_option")
+            if initial and values[name] == initial["value"]:
+                values[name] = initial
+                continue
+            offered = await self.suggest(user, view.id, block["block_id"], str(values[name]))
+            found = [one for one in offered if values[name] in (one["value"], one["text"]["text"])]
+            if not found:
+                shown = [one["text"]["text"] for one in offered]
+                raise LookupError(f"{block['label']['text']!r} does not offer {values[name]!r}, only {shown}")
+            values[name] = found[0]
+        return values
+
+    async def use_shortcut(self, user: str, channel: str, ts: str, callback_id: str) -> Delivery:
+        """Chooses a shortcut in the menu of a message."""
+        self._room(user, channel)
+        message = self.space.find(channel, ts, user)
+        if message is None:
+            raise LookupError(f"{user} sees no message {ts} in {channel}")
+        token = self.space.new_pass(user, channel, thread_ts=message.thread_ts, original=None)
+        body = payloads.message_action_form(
+            self.space,
+            user=user,
+            message=message,
+            callback_id=callback_id,
+            trigger_id=self.space.new_trigger(user),
+            response_url=f"{self._base}/response/{token}",
+        )
+        return await self.courier.deliver("message_action", body, payloads.FORM)
+
+    async def open_home(self, user: str) -> None:
+        """Opens the app's home tab; the app hears of it and publishes what it shows."""
+        if user not in self.space.people:
+            raise LookupError(f"there is no person {user}; add_person first")
+        channel = self.space.direct_channel(user).id
+        event = payloads.home_opened_event(self.space, user, channel, self.space.homes.get(user))
+        if "app_home_opened" in self.events:
+            await self.courier.deliver_event("app_home_opened", payloads.event_body(self.space, event))
+
+    async def press_home(
+        self,
+        user: str,
+        *,
+        label: str | None = None,
+        action_id: str | None = None,
+        block_id: str | None = None,
+        option: str | None = None,
+    ) -> Delivery:
+        """Presses a button of the home tab. Raises ``LookupError`` when there is not exactly one such button."""
+        view = self.space.homes.get(user)
+        found = list(buttons(view.view["blocks"])) if view else []
+        wanted = [
+            one
+            for one in found
+            if label in (None, one.label) and action_id in (None, one.action_id) and block_id in (None, one.block_id)
+            if one.chosen is None or option in (None, one.chosen["value"], one.label)
+        ]
+        if view is None or len(wanted) != 1:
+            raise LookupError(f"{len(wanted)} buttons match {label!r}; the home tab has {[one.label for one in found]}")
+        body = payloads.home_actions_form(
+            self.space,
+            user=user,
+            view=view,
+            button=wanted[0],
+            chosen=_chosen(wanted[0], option),
+            trigger_id=self.space.new_trigger(user),
+        )
+        return await self.courier.deliver("block_actions", body, payloads.FORM)
 
     def _answered(self, user: str, view: LocalView, answer: Json) -> None:
         stack = self.space.views.get(user, [])
@@ -465,6 +578,8 @@ def _looked_at(found: list[LocalMessage], *, peek: bool) -> list[LocalMessage]:
 
 def _chosen(button: LocalButton, option: str | None) -> Json:
     """The part of the action that says what was chosen in a menu."""
+    if button.chosen:
+        return {"selected_option": button.chosen}
     if button.kind == "button":
         return {}
     if option is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bot.demo.slack import block_rules
-from bot.demo.slack.content import json_argument, read_content
+from bot.demo.slack.content import Content, json_argument, read_content
 from bot.demo.slack.payloads import api_message, api_view
 from bot.demo.slack.workspace import (
     Channel,
@@ -37,6 +37,7 @@ class Methods:
     def __init__(self, space: Workspace, base_url: Callable[[], str]) -> None:
         self.space = space
         self.base_url = base_url
+        self.file_delay = 0.0  # seconds for which an uploaded picture is still being processed
         self.upload_keys: dict[str, str] = {}  # file id -> the secret part of its upload URL
 
     # -- looking things up ---------------------------------------------------------------------------------------------
@@ -193,9 +194,22 @@ class Methods:
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
+    def _content(self, arguments: Json, *, text_limit: int = block_rules.MESSAGE_TEXT) -> Content:
+        """The content of a message, whose pictures are uploaded, and were long enough ago to be known by now."""
+        content = read_content(arguments, text_limit=text_limit)
+        inner = [block for one in content.attachments or [] for block in one.get("blocks", [])]
+        for block in [*(content.blocks or []), *inner]:
+            name = (block.get("slack_file") or {}).get("id") if block["type"] == "image" else None
+            if name is None:
+                continue
+            file = self.space.files.get(name)
+            if file is None or file.completed_at is None or self.space.now() < file.completed_at + self.file_delay:
+                raise Refused("invalid_blocks", "[ERROR] invalid slack file [json-pointer:/blocks]")
+        return content
+
     def chat_post_message(self, arguments: Json) -> Json:
         channel = self.channel(arguments, write=True)
-        content = read_content(arguments)
+        content = self._content(arguments)
         thread_ts = self.thread_of(channel, arguments)
         message = self.new_message(channel.id)
         content.put_into(message)
@@ -226,7 +240,7 @@ class Methods:
         message = self.message(arguments)
         if message.user != self.space.bot_user_id:
             raise Refused("cant_update_message")
-        content = read_content(arguments, text_limit=block_rules.UPDATE_TEXT)
+        content = self._content(arguments, text_limit=block_rules.UPDATE_TEXT)
         content.replace_in(message)
         message.updates += 1
         if content.blocks is None:
@@ -368,7 +382,7 @@ class Methods:
     def files_complete_upload(self, arguments: Json) -> Json:
         wanted = json_argument(arguments, "files", list, "invalid_arguments")
         files = [self.space.files.get(str(one.get("id"))) for one in wanted if isinstance(one, dict)]
-        stored = [file for file in files if file is not None and file.content is not None and not file.completed]
+        stored = [file for file in files if file is not None and file.content is not None and file.completed_at is None]
         if not stored or len(stored) != len(wanted):
             raise Refused("file_not_found", "[ERROR] upload each file to its upload_url first, and complete it once")
         channel = self.channel(arguments, write=True) if arguments.get("channel_id") else None
@@ -377,7 +391,7 @@ class Methods:
         if comment:
             read_content({"text": comment})
         for file, one in zip(stored, wanted, strict=True):
-            file.title, file.completed = str(one.get("title") or file.name), True
+            file.title, file.completed_at = str(one.get("title") or file.name), self.space.now()
         written = [
             {
                 "id": file.id,

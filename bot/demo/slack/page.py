@@ -75,6 +75,10 @@ class Page:
             web.post("/page/press", self._press),
             web.post("/page/submit", self._submit),
             web.post("/page/close", self._close),
+            web.post("/page/suggest", self._suggest),
+            web.post("/page/shortcut", self._shortcut),
+            web.post("/page/home", self._home),
+            web.post("/page/press-home", self._press_home),
         ]
 
     def close(self) -> None:
@@ -145,6 +149,7 @@ class Page:
             "commands": [asdict(command) for command in self._slack.commands],
             "messages": [self._message(one) for one in space.all_messages()],
             "views": {user: self._views(user) for user in space.views},
+            "shortcuts": self._slack.shortcuts,
             "homes": {user: self._view(view) for user, view in space.homes.items()},
         }
         return web.json_response(answer, headers=_GUARD)
@@ -162,7 +167,13 @@ class Page:
                 return {"type": "deleted", "channel": event["message"].channel, "ts": event["message"].ts}
             case "views":
                 return {"type": "views", "user": event["user"], "views": self._views(event["user"])}
-            case "reload" | "home":
+            case "home":
+                return {
+                    "type": "home",
+                    "user": event["user"],
+                    "view": self._view(self._slack.space.homes[event["user"]]),
+                }
+            case "reload":
                 return {"type": "reload"}
         return None
 
@@ -236,9 +247,43 @@ class Page:
         body = await self._body(request)
         try:
             answer = await self._slack.submit(body["user"], body["view_id"], body["values"])
-        except (LookupError, RuntimeError) as problem:
+        except (LookupError, RuntimeError, Refused) as problem:
             return _told(problem)
         return web.json_response({"ok": answer.ok, "errors": dict(answer.errors)}, headers=_GUARD)
+
+    async def _suggest(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        try:
+            options = await self._slack.suggest(body["user"], body["view_id"], body["block_id"], body["value"])
+        except (LookupError, RuntimeError, Refused) as problem:
+            return _told(problem)
+        return web.json_response({"ok": True, "options": options}, headers=_GUARD)
+
+    async def _shortcut(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        try:
+            delivery = await self._slack.use_shortcut(body["user"], body["channel"], body["ts"], body["callback_id"])
+        except (LookupError, RuntimeError) as problem:
+            return _told(problem)
+        return web.json_response({"ok": delivery.ok, "error": delivery.failure}, headers=_GUARD)
+
+    async def _home(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        try:
+            await self._slack.open_home(body["user"])
+        except (LookupError, RuntimeError) as problem:
+            return _told(problem)
+        return web.json_response({"ok": True}, headers=_GUARD)
+
+    async def _press_home(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        try:
+            delivery = await self._slack.press_home(
+                body["user"], action_id=body["action_id"], block_id=body["block_id"], option=body.get("option")
+            )
+        except (LookupError, RuntimeError) as problem:
+            return _told(problem)
+        return web.json_response({"ok": delivery.ok, "error": delivery.failure}, headers=_GUARD)
 
     async def _close(self, request: web.Request) -> web.Response:
         body = await self._body(request)

@@ -168,6 +168,70 @@ def block_actions_form(
     return _form(payload)
 
 
+def block_suggestion_form(
+    space: Workspace, *, user: str, view: LocalView, block: Json, typed: str, state: Json
+) -> bytes:
+    """The body for what somebody types into a menu whose options the app knows."""
+    payload = _interaction(space, "block_suggestion", user, None) | {
+        "container": {"type": "view", "view_id": view.id},
+        "action_id": block["element"]["action_id"],
+        "block_id": block["block_id"],
+        "value": typed,
+        "view": api_view(space, view, state),
+    }
+    return _form(payload)
+
+
+def message_action_form(
+    space: Workspace, *, user: str, message: LocalMessage, callback_id: str, trigger_id: str, response_url: str
+) -> bytes:
+    """The body for a shortcut that is chosen in the menu of a message."""
+    channel = space.channels[message.channel]
+    payload = _interaction(space, "message_action", user, trigger_id) | {
+        "action_ts": space.new_ts(),
+        "callback_id": callback_id,
+        "response_url": response_url,
+        "message_ts": message.ts,
+        "channel": {"id": channel.id, "name": "directmessage" if channel.is_im else channel.name},
+        "message": api_message(space, message),
+    }
+    return _form(payload)
+
+
+def home_actions_form(
+    space: Workspace, *, user: str, view: LocalView, button: LocalButton, chosen: Json, trigger_id: str
+) -> bytes:
+    """The body for a button of the home tab."""
+    action: Json = {
+        "action_id": button.action_id,
+        "block_id": button.block_id,
+        "type": button.kind,
+        "action_ts": space.new_ts(),
+        **chosen,
+    }
+    if button.kind == "button":
+        action["text"] = {"emoji": True, **button.element["text"]}
+        action |= {name: button.element[name] for name in ("value", "style") if name in button.element}
+    payload = _interaction(space, "block_actions", user, trigger_id) | {
+        "container": {"type": "view", "view_id": view.id},
+        "view": api_view(space, view),
+        "actions": [action],
+    }
+    return _form(payload)
+
+
+def home_opened_event(space: Workspace, user: str, channel: str, view: LocalView | None) -> Json:
+    """The ``app_home_opened`` event; the view is there when one was published before."""
+    event: Json = {
+        "type": "app_home_opened",
+        "user": user,
+        "channel": channel,
+        "tab": "home",
+        "event_ts": space.new_ts(),
+    }
+    return event | {"view": api_view(space, view)} if view else event
+
+
 def view_submission_form(space: Workspace, *, user: str, view: LocalView, state: Json, trigger_id: str) -> bytes:
     """The body for a submitted modal."""
     payload = _interaction(space, "view_submission", user, trigger_id)
@@ -253,6 +317,9 @@ def entered_state(view: Json, values: dict[str, Any]) -> tuple[Json, dict[str, s
 def _entered(element: Json, given: Any, *, optional: bool) -> tuple[Json, str]:
     kind = element["type"]
     missing = "" if optional else "Please complete this required field."
+    if kind == "external_select":
+        chosen_name = element.get("initial_option") if given is None else given  # one that the app has offered
+        return {"type": kind, "selected_option": chosen_name or None}, "" if chosen_name else missing
     if kind in {"static_select", "radio_buttons"}:
         option = next((one for one in element["options"] if given in (one["value"], one["text"]["text"])), None)
         if given and option is None:

@@ -22,6 +22,7 @@ class LocalButton:
     kind: str
     element: Block
     attachment: int = 0  # counted from 1; 0 is the message itself
+    chosen: Block | None = None  # a line of the menu behind three dots, which is pressed like a button
 
     @property
     def url(self) -> str:
@@ -29,7 +30,7 @@ class LocalButton:
 
     @property
     def value(self) -> str:
-        return str(self.element.get("value", ""))
+        return str((self.chosen or self.element).get("value", ""))
 
     @property
     def style(self) -> str:
@@ -44,7 +45,18 @@ def buttons(blocks: list[Block], attachment: int = 0) -> Iterator[LocalButton]:
     for block in blocks:
         elements = block.get("elements", []) if block["type"] == "actions" else [block.get("accessory")]
         for element in elements:
-            if element and element["type"] in PRESSABLE:
+            if element and element["type"] == "overflow":
+                for option in element["options"]:
+                    yield LocalButton(
+                        label=option["text"]["text"],
+                        action_id=element["action_id"],
+                        block_id=block.get("block_id", ""),
+                        kind="overflow",
+                        element=element,
+                        attachment=attachment,
+                        chosen=option,
+                    )
+            elif element and element["type"] in PRESSABLE:
                 label = element.get("text") or element.get("placeholder") or {}
                 yield LocalButton(
                     label=label.get("text", ""),
@@ -84,7 +96,7 @@ def _block(block: Block, names: Names) -> Iterator[str]:
                 f"({one['alt_text']})" if one["type"] == "image" else _text(one, names) for one in block["elements"]
             )
         case "actions":
-            yield " ".join(f"[{button.label}]" for button in buttons([block]))
+            yield " ".join(f"[⋯ {one.label}]" if one.chosen else f"[{one.label}]" for one in buttons([block]))
         case "image":
             yield f"(image: {block['alt_text']})"
         case "rich_text":

@@ -208,7 +208,7 @@ class WebApi:
     async def _download(self, request: web.Request) -> web.Response:
         """A file for the page: pictures as pictures, everything else as text that no browser interprets."""
         file = self.space.files.get(request.match_info["file"])
-        if file is None or file.content is None or not file.completed:
+        if file is None or file.content is None or file.completed_at is None:
             return web.Response(status=404, text="no such file")
         kinds = (kind for magic, kind in _IMAGES.items() if file.content.startswith(magic))
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}

@@ -66,7 +66,7 @@ class StoredFile:
     length: int
     content: bytes | None = None
     title: str = ""
-    completed: bool = False
+    completed_at: float | None = None  # seconds since the epoch
 
 
 @dataclass(slots=True)

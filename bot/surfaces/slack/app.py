@@ -1,9 +1,10 @@
 """``/somas restart project-42`` arrives: checked, stored, acknowledged; everything else happens later.
 
 ``SlackReceiver`` is what Slack talks to. Its front door, ``handle``, looks at the signature of the raw bytes before
-anything reads them. Then bolt takes over with one listener for all slash commands, one for buttons, one for forms and
-one for mentions, so that another verb costs nothing. Each makes one ``Incoming``, hands it to ``accept``, which
-stores it durably, and only then acknowledges. Socket Mode (socket.py) uses the same listeners.
+anything reads them. Slash commands have one listener for all of them, so that another verb costs nothing, and no
+framework between: bolt's dispatch costs as much as all the rest. Bolt has the rest: one listener for buttons, one for
+forms and one for mentions. Each makes one ``Incoming``, hands it to ``accept``, which stores it durably, and only then
+acknowledges. Socket Mode (socket.py) comes in by ``answer``, behind the front door.
 
 What is answered:
 
@@ -23,14 +24,14 @@ Bolt runs with ``process_before_response``: otherwise its answer waits for a pol
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Literal
-from urllib.parse import parse_qsl
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from aiohttp import web
@@ -41,19 +42,28 @@ from slack_bolt.authorization.async_authorize import AsyncAuthorize
 from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.clock import Clock
+from bot.commands.generated import SHORTCUT
 from bot.errors import UserError
-from bot.incoming import Incoming
-from bot.messages import Dialog
+from bot.incoming import Actor, Incoming, Place, reference
+from bot.messages import Dialog, Message
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.printable import cut, one_line
-from bot.surfaces.slack import payloads
+from bot.surfaces.slack import forms, payloads, shortcut
 from bot.surfaces.slack.blocks import draw_modal, plain
 from bot.surfaces.slack.client import Identity, SlackSurface
 from bot.surfaces.slack.dialog import Where, pack_where
-from bot.surfaces.slack.elements import escape
+from bot.surfaces.slack.elements import Json, escape
+from bot.surfaces.slack.home import home_view
+from bot.surfaces.slack.urlencoded import fields_of
 from bot.surfaces.slack.verify import header_problem, signature_problem
+
+if TYPE_CHECKING:
+    from bot.commands.asking import Composed
+    from bot.forms import FormDesk, Offer
+    from bot.homes import Homes
 
 log = structlog.get_logger("opsbot.slack")
 
@@ -62,12 +72,24 @@ ANYTHING = re.compile(r"(?s).*")
 
 Accept = Callable[[Incoming], Awaitable[bool]]
 Body = Mapping[str, Any]
+Read = Callable[[Body, datetime, str], Incoming | None]
+NEVER_OURS = frozenset(  # Slack's older ways of asking, and shortcuts that the manifest does not have
+    {
+        "interactive_message",
+        "dialog_submission",
+        "dialog_cancellation",
+        "dialog_suggestion",
+        "workflow_step_edit",
+        "shortcut",
+        "view_closed",
+    }
+)
+MENU_SECONDS = 2.0  # a menu that Slack waits for in vain says that it could not be loaded; after three seconds
+JUDGE_SECONDS = 1.2  # what takes longer to judge is accepted, and judged then
+LOOK_SECONDS = 1.0
+ERROR_SIZE = 300
+
 Stored = Literal["stored", "seen", "slow", "failed"]
-
-
-def reference(key: str) -> str:
-    """A short id for people and logs; the same for every redelivery."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8].upper()
 
 
 def _quiet_logger() -> logging.Logger:
@@ -95,7 +117,7 @@ class _Known(AsyncAuthorize):
 
 
 class SlackReceiver:
-    """Listens to Slack. ``handle`` for HTTP, ``bolt`` for Socket Mode; ``close`` waits for what is still being said."""
+    """Listens to Slack: ``handle`` by HTTP, ``answer`` by Socket Mode. ``close`` waits for what is still being said."""
 
     def __init__(
         self,
@@ -118,9 +140,12 @@ class SlackReceiver:
         self._accept = accept
         self._clock = clock
         self._people = people or {}
+        self._names = {user: name for name, user in self._people.items()}
         self._app_id = app_id
         self._patience = patience
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.forms: FormDesk | None = None  # without it a command that lacks something is answered with what it lacks
+        self.homes: Homes | None = None
         self.bolt = self._listeners()
 
     def _listeners(self) -> AsyncApp:
@@ -134,13 +159,20 @@ class SlackReceiver:
             request_verification_enabled=False,  # the front door did it; Socket Mode is signed by its connection
             attaching_function_token_enabled=False,
         )
-        app.command(ANYTHING)(self._on_command)
         app.action(ANYTHING)(self._on_press)
         app.view(ANYTHING)(self._on_form)
+        app.options(ANYTHING)(self._on_menu)
+        app.message_shortcut(SHORTCUT)(self._on_shortcut)
         app.event("app_mention")(self._on_mention)
+        app.event("message")(self._on_direct)
+        app.event("app_home_opened")(self._on_home)
         app.event(ANYTHING)(self._ignored)
         app.error(self._on_error)
         return app
+
+    async def publish_home(self, user: str, channel: str, message: Message) -> None:
+        """``bot.homes.Publisher``."""
+        await self._surface.publish_home(user, home_view(message, channel))
 
     async def close(self) -> None:
         """Let answers and stores that are under way come to their end."""
@@ -158,12 +190,28 @@ class SlackReceiver:
         if problem := signature_problem(self._secret, request.headers, raw, now):
             return self._refused(401, problem)
         try:
-            body = _parsed(raw, request.content_type)
-            # given as parsed, the way bolt takes Socket Mode's payloads: parsing twice is the dearest part of an answer
-            asked = AsyncBoltRequest(body=body, mode="socket_mode")
+            answered = await self.answer(_parsed(raw, request.content_type))
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             return self._refused(400, str(error) if isinstance(error, payloads.MalformedError) else "cannot be read")
-        return await to_aiohttp_response(await self.bolt.async_dispatch(asked))
+        if answered.status == 200 and not answered.body:
+            return web.Response()
+        return await to_aiohttp_response(answered)
+
+    async def answer(self, body: dict[str, Any]) -> BoltResponse:
+        """What Slack gets for a payload, however it came; nothing is acknowledged (200) that is not stored.
+
+        Raises what bolt raises for a payload that it cannot take apart.
+        """
+        if "command" in body:
+            try:
+                return await self._on_command(body, AsyncAck())  # type: ignore[no-untyped-call]  # bolt has no annotation
+            except Exception as error:
+                return await self._on_error(error, body)
+        if payloads.get(body, "type") in NEVER_OURS:
+            log.info("slack.ignored", kind=body["type"])
+            return BoltResponse(status=200)
+        # given as parsed, the way bolt takes Socket Mode's payloads: parsing twice is the dearest part of an answer
+        return await self.bolt.async_dispatch(AsyncBoltRequest(body=body, mode="socket_mode"))
 
     def _refused(self, status: int, problem: str) -> web.Response:
         log.warning("slack.refused", status=status, problem=problem)
@@ -180,6 +228,8 @@ class SlackReceiver:
             return _malformed(error)
         except payloads.TooLongError as error:
             return await _whisper(ack, str(error))
+        if self._opens_form(incoming):
+            return await ack()
         stored, said = await self._store(incoming, "your command")
         return await _whisper(ack, said) if stored in ("slow", "failed") else await ack()
 
@@ -190,10 +240,14 @@ class SlackReceiver:
             said = self._foreign(body)
             if not said:
                 pressed = payloads.from_press(body, self._clock.now())
+                incoming = pressed.incoming
+                if payloads.is_home(body) and self.forms is not None:
+                    incoming = self.forms.at_home(incoming)
+                    channel = incoming.place.channel
                 if pressed.dialog is not None:
-                    self._say(self._open(pressed.incoming, pressed.dialog))
-                else:
-                    _, said = await self._store(pressed.incoming, "what you pressed")
+                    self._say(self._open(incoming, pressed.dialog))
+                elif not self._opens_form(incoming):
+                    _, said = await self._store(incoming, "what you pressed")
         except payloads.MalformedError as error:
             return _malformed(error)
         except ValueError as error:
@@ -203,17 +257,63 @@ class SlackReceiver:
         return await ack()
 
     async def _on_form(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        field = ""
         try:
             said = self._foreign(body)
             if not said:
-                _, said = await self._store(payloads.from_view(body, self._clock.now()), "your form")
+                incoming, composed = self._filled_in(body)
+                said, field = await self._judged(incoming, composed)
+                if not said:
+                    _, said = await self._store(incoming, "your form")
         except payloads.MalformedError as error:
             return _malformed(error)
+        except UserError as error:
+            said = error.message
         except ValueError as error:
             said = f"This form cannot be used: {error}."
-        return await ack() if not said else await _in_form(ack, body, said)
+        return await ack() if not said else await _in_form(ack, body, said, field)
+
+    async def _on_menu(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        """The names for a menu, while somebody types into it."""
+        if self.forms is None or self._foreign(body):
+            return await ack(options=[])
+        try:
+            looked = self._offers(body)
+            return await ack(options=forms.options(await asyncio.wait_for(looked, MENU_SECONDS)))
+        except TimeoutError:
+            log.warning("slack.slow_menu", block_id=one_line(payloads.get(body, "block_id"))[:60])
+        except (UserError, ValueError) as error:
+            log.info("slack.no_menu", reason=one_line(str(error))[:200])
+        return await ack(options=[])
+
+    async def _on_shortcut(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        """“Turn into incident note”: asks for the run."""
+        user, url = payloads.get(body, "user", "id"), payloads.get(body, "response_url")
+        try:
+            said = self._foreign(body)
+            if not said:
+                self._say(self._open_note(shortcut.said_of(body), user, payloads.get(body, "trigger_id"), url))
+        except ValueError as error:
+            said = f"This message cannot be attached: {error}."
+        if said:
+            self._say(self._tell(payloads.get(body, "channel", "id"), user, url, said))
+        return await ack()
+
+    async def _on_home(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        event = body["event"]
+        user, channel = payloads.get(event, "user"), payloads.get(event, "channel")
+        ours = not self._foreign(body) and not payloads.stranger(body)
+        if self.homes is not None and ours and payloads.get(event, "tab") == "home" and user and channel:
+            self._say(self.homes.opened(user, channel))
+        return await ack()
+
+    async def _on_direct(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        return await self._on_message(body, ack, payloads.from_direct)
 
     async def _on_mention(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+        return await self._on_message(body, ack, payloads.from_mention)
+
+    async def _on_message(self, body: dict[str, Any], ack: AsyncAck, read: Read) -> BoltResponse:
         if self._foreign(body):
             return BoltResponse(status=200 if self._surface.identity else 503)
         if payloads.stranger(body):
@@ -221,7 +321,7 @@ class SlackReceiver:
             return await ack()
         known = self._surface.identity
         try:
-            incoming = payloads.from_mention(body, self._clock.now(), known.bot_user if known else "")
+            incoming = read(body, self._clock.now(), known.bot_user if known else "")
         except payloads.MalformedError as error:
             return _malformed(error)
         except payloads.TooLongError as error:
@@ -273,10 +373,10 @@ class SlackReceiver:
 
     async def _store(self, incoming: Incoming, what: str) -> tuple[Stored, str]:
         """Hand over to ``accept``; the second value is what the person must read, empty when all is well."""
-        short = reference(incoming.key)
         storing = self._keep(self._accepted(incoming))
         done, _ = await asyncio.wait({storing}, timeout=self._patience)
         if not done:
+            short = reference(incoming.key)
             log.warning("slack.slow_store", id=short, key=incoming.key)
             storing.add_done_callback(_failed_late)
             return "slow", (
@@ -285,15 +385,16 @@ class SlackReceiver:
             )
         error = storing.exception() if not storing.cancelled() else asyncio.CancelledError("shutting down")
         if error is not None:
-            reason = _reason(error)
+            short, reason = reference(incoming.key), _reason(error)
             log.error("slack.not_stored", id=short, key=incoming.key, reason=reason, error=type(error).__name__)
             return "failed", (
                 f"opsbot cannot store {what}, so nothing was done: {reason.rstrip('.')}. Try again; id {short}."
             )
         fresh = storing.result()
-        log.info(
-            "slack.accepted" if fresh else "slack.seen_before", id=short, key=incoming.key, actor=str(incoming.actor)
-        )
+        if fresh:  # no line for every command: that is the audit log's, and a line costs as much as the acknowledgement
+            log.debug("slack.accepted", key=incoming.key)
+        else:
+            log.info("slack.seen_before", id=reference(incoming.key), key=incoming.key)
         return ("stored" if fresh else "seen"), ""
 
     async def _accepted(self, incoming: Incoming) -> bool:
@@ -303,11 +404,101 @@ class SlackReceiver:
         """The form of a button; nothing is stored until it is sent."""
         place = incoming.place
         where = pack_where(Where(incoming.text, place.channel, place.thread))
+        await self._show(incoming, draw_modal(dialog, where, self._people), "Press the button again, or type")
+
+    def _opens_form(self, incoming: Incoming) -> bool:
+        """Whether a command lacks something and its form is opened instead; nothing is stored until that is sent."""
+        form = self.forms.form_for(incoming.actor, incoming.text) if self.forms and incoming.trigger_id else None
+        if form is None:
+            return False
+        place = incoming.place
+        view = forms.form_view(form, place.channel, place.thread)
+        self._say(self._show(incoming, view, "Try again, or type it with all that it needs"))
+        return True
+
+    async def _show(self, incoming: Incoming, view: Json, otherwise: str) -> None:
+        """Open a modal within the three seconds for which the trigger is good."""
         try:
-            await self._surface.open_view(incoming.trigger_id, draw_modal(dialog, where, self._people))
+            await self._surface.open_view(incoming.trigger_id, view)
         except (TryLater, Undeliverable) as error:
-            said = f"The form did not open ({error}). Press the button again, or type: {incoming.text}"
-            await self._tell(place.channel, incoming.actor.id, incoming.response_url, said)
+            short = reference(incoming.key)
+            log.warning("slack.no_form", id=short, reason=str(error))
+            said = f"The form did not open ({error}). {otherwise}: {incoming.text} (id {short})"
+            await self._tell(incoming.place.channel, incoming.actor.id, incoming.response_url, said)
+
+    async def _open_note(self, said: shortcut.Said, user: str, trigger_id: str, url: str) -> None:
+        """The shortcut's form, with the run filled in when the message stands in its thread."""
+        place = Place(surface="slack", channel=said.channel, thread=said.thread)
+        link, run = await asyncio.gather(self._link(said), self._run_of(place))
+        author = self._names.get(said.author.partition(":")[2], said.author.partition(":")[2])
+        view = shortcut.note_view(replace(said, link=link), run, author)
+        try:
+            await self._surface.open_view(trigger_id, view)
+        except (TryLater, Undeliverable) as error:
+            log.warning("slack.no_form", reason=str(error))
+            await self._tell(said.channel, user, url, f"The form did not open ({error}). Try the shortcut again.")
+
+    async def _link(self, said: shortcut.Said) -> str:
+        """The message's address; as Slack builds it when the bot is not in that channel."""
+        try:
+            return await asyncio.wait_for(self._surface.permalink(said.channel, said.ts), LOOK_SECONDS)
+        except (TryLater, Undeliverable, TimeoutError):
+            return said.link
+
+    async def _run_of(self, place: Place) -> Offer | None:
+        if self.forms is None:
+            return None
+        try:
+            return await asyncio.wait_for(self.forms.run_of(place), LOOK_SECONDS)
+        except (TimeoutError, SQLAlchemyError, OSError) as error:
+            log.warning("slack.no_run_of_thread", reason=_reason(error))
+            return None
+
+    def _filled_in(self, body: Body) -> tuple[Incoming, Composed | None]:
+        """A sent form as a command. Raises ValueError, UserError for a form that is not ours or not any more."""
+        view, now = body["view"], self._clock.now()
+        match payloads.get(view, "callback_id"):
+            case forms.CALLBACK_ID if self.forms is not None:
+                asked = forms.read_asked(payloads.get(view, "private_metadata"))
+                composed = self.forms.compose(asked.root, asked.verb, forms.entered(view))
+                place = Place(surface="slack", channel=asked.channel, thread=asked.thread)
+                return payloads.filled_in(body, composed.line, place, now), composed
+            case shortcut.CALLBACK_ID:
+                line, said = shortcut.note_command(view)
+                place = Place(surface="slack", channel=said.channel, thread=said.thread)
+                return payloads.filled_in(body, line, place, now), None
+        return payloads.from_view(body, now)
+
+    async def _judged(self, incoming: Incoming, composed: Composed | None) -> tuple[str, str]:
+        """What is wrong with a command before it is accepted, and with which field; empty when it can be accepted."""
+        if self.forms is None:
+            return "", ""
+        try:
+            wrong = await asyncio.wait_for(self.forms.wrong(incoming, composed), JUDGE_SECONDS)
+        except TimeoutError:
+            return "", ""
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("slack.not_judged", key=incoming.key, reason=_reason(error))
+            return "", ""  # whether it can be stored shows now
+        if wrong is None:
+            return "", ""
+        short = reference(incoming.key)
+        log.info("slack.form_refused", id=short, key=incoming.key, actor=str(incoming.actor), reason=wrong.why)
+        return f"{cut(one_line(wrong.why), ERROR_SIZE)} (id {short})", wrong.field
+
+    async def _offers(self, body: Body) -> Sequence[Offer]:
+        view = body.get("view")
+        if self.forms is None or not isinstance(view, Mapping):
+            return []
+        actor = Actor(surface="slack", id=payloads.get(body, "user", "id"))
+        name = payloads.get(body, "block_id").removeprefix(forms.ARGUMENT)
+        typed = cut(payloads.get(body, "value"), 200)
+        root, verb = "runs", "note"
+        if payloads.get(view, "callback_id") == forms.CALLBACK_ID:
+            asked = forms.read_asked(payloads.get(view, "private_metadata"))
+            root, verb = asked.root, asked.verb
+        entered = {field: values[0] for field, values in forms.entered(view).items()}
+        return await self.forms.offers(actor, root, verb, name, typed, entered)
 
     async def _tell(self, channel: str, user: str, response_url: str, said: str, thread: str = "") -> None:
         try:
@@ -346,7 +537,7 @@ def _parsed(raw: bytes, content_type: str) -> dict[str, Any]:
     if content_type == "application/json":
         body = json.loads(text)
     elif content_type == "application/x-www-form-urlencoded":
-        body = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=100, errors="strict"))
+        body = fields_of(text) if text else {}
         if "payload" in body:
             body = json.loads(body["payload"])
     else:
@@ -356,12 +547,22 @@ def _parsed(raw: bytes, content_type: str) -> dict[str, Any]:
     if not body:
         raise payloads.MalformedError("empty")
     # bolt takes these for granted
-    kinds: tuple[tuple[str, type], ...] = (("event", dict), ("actions", list), ("view", dict), ("command", str))
+    kinds: tuple[tuple[str, type], ...] = (
+        ("event", dict),
+        ("actions", list),
+        ("view", dict),
+        ("command", str),
+        ("callback_id", str),
+        ("action_id", str),
+        ("block_id", str),
+    )
     for name, kind in kinds:
         if name in body and not isinstance(body[name], kind):
             raise payloads.MalformedError(f"{name} is not what Slack sends")
     if "event" in body and not isinstance(body["event"].get("type"), str):
         raise payloads.MalformedError("event.type is missing")
+    if payloads.get(body, "type") in NEVER_OURS:
+        return body
     if "actions" in body and not all(
         isinstance(one, dict) and "action_id" in one for one in body["actions"][:1] or [0]
     ):
@@ -378,14 +579,10 @@ async def _whisper(ack: AsyncAck, said: str) -> BoltResponse:
     return await ack(text=escape(said), response_type="ephemeral")
 
 
-async def _in_form(ack: AsyncAck, body: Body, said: str) -> BoltResponse:
-    """Say it beside the first field, so that what was entered stays; a form without fields becomes the message."""
-    view = body["view"]
-    blocks = view.get("blocks")
-    fields = [one for one in blocks if isinstance(one, dict)] if isinstance(blocks, list) else []
-    for block in fields:
-        if block.get("type") == "input" and isinstance(block.get("block_id"), str):
-            return await ack(response_action="errors", errors={block["block_id"]: said})
+async def _in_form(ack: AsyncAck, body: Body, said: str, field: str = "") -> BoltResponse:
+    """Say it beside the field, so that what was entered stays; a form without fields becomes the message."""
+    if block := forms.block_of(body["view"], field):
+        return await ack(response_action="errors", errors={block: said})
     message = {
         "type": "modal",
         "callback_id": "opsbot_message",

@@ -16,8 +16,9 @@ heading, and everything down to the last mention, stands above it in ``blocks`` 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from bot.messages import (
     Message,
     Note,
     Paragraph,
+    Picture,
     plain_text,
 )
 from bot.surfaces.card import without_bar
@@ -60,6 +62,8 @@ FALLBACK_SIZE = 3_000
 OPEN_ATTACHMENT_BLOCKS = 5
 OPEN_ATTACHMENT_TEXT = 700
 
+FILE = "file:"  # then a number: stands for the id that Slack gives to the uploaded file
+
 COLOURS = {"running": "#1264a3", "good": "#2eb67d", "warning": "#ecb22e", "bad": "#e01e5a"}
 
 
@@ -70,6 +74,7 @@ class SlackMessage:
     text: str
     blocks: list[Json] = field(default_factory=list)
     attachments: list[Json] = field(default_factory=list)
+    files: list[Json] = field(default_factory=list)  # {name, alt, content: base64} of each image block, by its number
 
 
 def draw(message: Message, people: Mapping[str, str], *, run: str | None = None) -> SlackMessage:
@@ -78,7 +83,31 @@ def draw(message: Message, people: Mapping[str, str], *, run: str | None = None)
     ``people``: key of ``[people]`` -> Slack user id; a mention of anybody else is plain text. ``run`` goes into the
     ``block_id`` of the buttons (``run:<id>:<n>``), which comes back with a click.
     """
-    parts = _fitted(message.blocks, people, run, MESSAGE_BLOCKS)
+    pictures = [block for block in message.blocks if isinstance(block, Picture)]
+    written = tuple(block for block in message.blocks if not isinstance(block, Picture))
+    drawn = _drawn(Message(message.summary, written, message.colour), people, run, MESSAGE_BLOCKS - len(pictures))
+    if not pictures:
+        return drawn
+    images = [image_of(number, picture) for number, picture in enumerate(pictures)]
+    files = [
+        {"name": picture.name, "alt": picture.alt, "content": base64.b64encode(picture.png).decode()}
+        for picture in pictures
+    ]
+    if not drawn.attachments:
+        return replace(drawn, blocks=[*drawn.blocks, *images], files=files)
+    # A group of its own: what stands above it stays open.
+    last = {"color": drawn.attachments[0]["color"], "blocks": images}
+    return replace(drawn, attachments=[*drawn.attachments, last], files=files)
+
+
+def image_of(number: int, picture: Picture) -> Json:
+    """The block of a picture that is not uploaded yet: its file is known by its number until then."""
+    alt = cut(one_line(picture.alt), 1900) or "a picture"
+    return {"type": "image", "slack_file": {"id": f"{FILE}{number}"}, "alt_text": alt}
+
+
+def _drawn(message: Message, people: Mapping[str, str], run: str | None, most: int) -> SlackMessage:
+    parts = _fitted(message.blocks, people, run, most)
     text = _fallback(message, people)
     if not parts:
         summary = one_line(message.summary) or "(no text)"
@@ -96,7 +125,7 @@ def draw(message: Message, people: Mapping[str, str], *, run: str | None = None)
 
 def draw_modal(dialog: Dialog, private_metadata: str, people: Mapping[str, str] | None = None) -> Json:
     """The view that a button's dialog opens; a dialog's own buttons are left out, a modal has one: ``submit``."""
-    shown = tuple(block for block in dialog.blocks if not isinstance(block, Buttons))
+    shown = tuple(block for block in dialog.blocks if not isinstance(block, Buttons | Picture))
     room = MODAL_BLOCKS - min(len(dialog.inputs), MODAL_BLOCKS)
     drawn = [part.drawn for part in _fitted(shown, people or {}, None, room)]
     view = forms.modal(dialog, private_metadata, blocks=drawn)

@@ -25,14 +25,18 @@ import structlog
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.breakers import Breaker, BreakerOpen
 from bot.clock import Clock
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.slack.blocks import SlackMessage
 from bot.surfaces.slack.elements import Json
+from bot.surfaces.slack.files import Files, without_files
+from bot.surfaces.slack.groups import Group
 
 log = structlog.get_logger("opsbot.slack")
 
 EVENT_TYPE = "opsbot_message"
+SERVICE = "Slack"  # the breaker's name
 TIMEOUT = 10.0  # seconds for one call
 LOOK_BACK = timedelta(hours=24)  # how far a lost message is looked for when nobody knows when it was posted
 SKEW = timedelta(minutes=5)  # by which this machine's clock may be ahead of Slack's timestamps
@@ -66,6 +70,7 @@ _PASSING = {
     "external_channel_migrating",
 }
 _UNDRAWABLE = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "invalid_attachments", "msg_too_long"}
+_NO_PLACE = {"channel_not_found", "not_in_channel", "is_archived", "restricted_action", *_TOKEN}
 _GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"}
 
 
@@ -103,8 +108,10 @@ class SlackSurface:
         api_url: str = "https://slack.com/api/",
         session: aiohttp.ClientSession | None = None,
         patience: float = 2.0,
+        breaker: Breaker | None = None,
     ) -> None:
         """``patience``: a rate limit of at most so many seconds is waited for, a longer one is raised."""
+        self._breaker = breaker or Breaker(SERVICE, clock)
         self._token = token
         self._clock = clock
         self._api_url = api_url if api_url.endswith("/") else f"{api_url}/"
@@ -121,6 +128,7 @@ class SlackSurface:
         self._unsure: dict[tuple[str, str], datetime] = {}
         self._newest: dict[tuple[str, str], int] = {}
         self._numbers = itertools.count()
+        self._files = Files(clock, self._call)
 
     # ---- who the bot is ---------------------------------------------------------------------------------------------
 
@@ -172,13 +180,36 @@ class SlackSurface:
     async def connection_problems(self, app_token: str) -> list[str]:
         """Whether Slack would open a Socket Mode connection for this token (``opsbot doctor``)."""
         try:
-            await self.client.apps_connections_open(app_token=app_token)
-        except SlackApiError as error:
-            hint = "SLACK_APP_TOKEN has to be an app-level token with connections:write."
-            return [f"Slack: apps.connections.open failed: {error.response.get('error')}. {hint}"]
-        except (aiohttp.ClientError, TimeoutError, SlackClientError, ValueError, AttributeError) as error:
-            return [f"Slack: apps.connections.open failed: {error or type(error).__name__}"]
+            await self.connection_url(app_token)
+        except (TryLater, Undeliverable) as error:
+            return [f"Slack: {error}"]
         return []
+
+    async def connection_url(self, app_token: str) -> str:
+        """Where to open one Socket Mode connection, within some seconds. Raises TryLater, Undeliverable."""
+        asked = "apps.connections.open failed"
+        try:
+            answer = await self.client.apps_connections_open(app_token=app_token)
+        except SlackApiError as error:
+            headers = getattr(error.response, "headers", {})
+            reason = error.response.get("error") if isinstance(error.response.data, dict) else None
+            if error.response.status_code == 429:
+                raise TryLater(_retry_after(headers), f"{asked}: ratelimited") from error
+            if error.response.status_code >= 500 or reason in (*_PASSING, None):
+                raise TryLater(2.0, f"{asked}: {reason or error.response.status_code}") from error
+            hint = "SLACK_APP_TOKEN has to be an app-level token with connections:write."
+            raise Undeliverable(f"{asked}: {reason}", hint) from error
+        except (aiohttp.ClientError, TimeoutError, SlackClientError, ValueError, AttributeError) as error:
+            raise TryLater(0.0, f"{asked}: {error or type(error).__name__}") from error
+        return str(answer["url"])
+
+    async def user_groups(self) -> dict[str, Group]:
+        """The user groups that are not disabled, by id. Raises TryLater, Undeliverable."""
+        answer = await self._call(self.client.usergroups_list, include_users=True)
+        return {
+            group["id"]: Group(str(group.get("handle") or group["id"]), frozenset(group.get("users") or ()))
+            for group in answer.get("usergroups") or ()
+        }
 
     async def _introduce(self) -> None:
         self._checked_at = self._clock.now()
@@ -267,6 +298,10 @@ class SlackSurface:
         """Show a modal; the trigger is good for three seconds and for one modal."""
         await self._call(self.client.views_open, trigger_id=trigger_id, view=view)
 
+    async def publish_home(self, user: str, view: Json) -> None:
+        """Show somebody their home tab as it is now."""
+        await self._patiently(f"home of {user}", self.client.views_publish, user_id=user, view=view)
+
     async def permalink(self, channel: str, ts: str) -> str:
         """The address of a message, for people."""
         answer = await self._call(self.client.chat_getPermalink, channel=channel, message_ts=ts)
@@ -296,13 +331,18 @@ class SlackSurface:
         self, place: str, method: Callable[..., Awaitable[Any]], drawn: SlackMessage, **arguments: Any
     ) -> Mapping[str, Any]:
         """Call with the message's parts; when Slack refuses how it is drawn, its text goes out rather than nothing."""
-        looks: dict[str, Any] = {"text": drawn.text, "blocks": drawn.blocks, "unfurl_links": False}
-        if drawn.attachments or "ts" in arguments:  # without the list an update would keep the old ones
-            looks["attachments"] = drawn.attachments
-        if "ts" in arguments or "user" in arguments:  # chat.update and chat.postEphemeral do not unfurl
-            del looks["unfurl_links"]
+        if drawn.files:
+            try:
+                return await self._say_drawn(place, method, await self._uploaded(drawn), **arguments)
+            except Undeliverable as error:
+                if error.reason in _UNDRAWABLE and self._files.may_be_processing(drawn):
+                    raise TryLater(2.0, "Slack has not looked at a picture yet") from error
+                if error.reason in (*_GONE, *_NO_PLACE):
+                    raise
+                log.warning("slack.refused_picture", reason=error.reason, place=place)
+            drawn = without_files(drawn)
         try:
-            return await self._patiently(place, method, **arguments, **looks)
+            return await self._say_drawn(place, method, drawn, **arguments)
         except Undeliverable as error:
             if error.reason not in _UNDRAWABLE:
                 raise
@@ -311,6 +351,21 @@ class SlackSurface:
             if "ts" in arguments:
                 bare |= {"blocks": [], "attachments": []}
             return await self._patiently(place, method, **arguments, **bare)
+
+    async def _uploaded(self, drawn: SlackMessage) -> SlackMessage:
+        if self._session is None:
+            raise RuntimeError("SlackSurface.start was not called")
+        return await self._files.upload(drawn, self.client, self._session)
+
+    async def _say_drawn(
+        self, place: str, method: Callable[..., Awaitable[Any]], drawn: SlackMessage, **arguments: Any
+    ) -> Mapping[str, Any]:
+        looks: dict[str, Any] = {"text": drawn.text, "blocks": drawn.blocks, "unfurl_links": False}
+        if drawn.attachments or "ts" in arguments:  # without the list an update would keep the old ones
+            looks["attachments"] = drawn.attachments
+        if "ts" in arguments or "user" in arguments:  # chat.update and chat.postEphemeral do not unfurl
+            del looks["unfurl_links"]
+        return await self._patiently(place, method, **arguments, **looks)
 
     async def _patiently(
         self, place: str, method: Callable[..., Awaitable[Any]], **arguments: Any
@@ -334,7 +389,24 @@ class SlackSurface:
         raise TryLater(self._patience or 1.0, "ratelimited")
 
     async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Mapping[str, Any]:
-        """One request; whatever goes wrong becomes TryLater or Undeliverable."""
+        """One request; whatever goes wrong becomes TryLater or Undeliverable, and so does an open breaker."""
+        try:
+            with self._breaker.calling() as call:
+                try:
+                    return await self._asked(method, **arguments)
+                except TryLater as error:
+                    if error.reason == "ratelimited":
+                        call.answered()
+                    else:
+                        call.failed(error.reason)
+                    raise
+                except Undeliverable:
+                    call.answered()
+                    raise
+        except BreakerOpen as error:
+            raise TryLater(error.after, error.message) from None
+
+    async def _asked(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Mapping[str, Any]:
         try:
             answer = await method(**arguments)
         except SlackApiError as error:

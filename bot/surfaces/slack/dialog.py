@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from bot.commands.asking import Composed
 from bot.commands.lexer import quote
 from bot.messages import (
     Block,
@@ -215,12 +216,15 @@ def entered(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(option, text) for _, option, text in sorted(found)]
 
 
-def command_from(command: str, values: Mapping[str, Any]) -> str:
+def composed_from(command: str, values: Mapping[str, Any]) -> Composed:
     """``command`` with ``--option value`` for each field, quoted so that the grammar reads back what was entered.
 
     A value that begins with a dash is joined with ``=``: it must not be taken for an option.
     """
-    parts = [command]
+    line = command
+    spans: list[tuple[int, int, str]] = []
     for option, value in entered(values):
-        parts.append(f"--{option}{'=' if value.startswith('-') else ' '}{quote(value)}")
-    return " ".join(parts)
+        start = len(line) + 1
+        line += f" --{option}{'=' if value.startswith('-') else ' '}{quote(value)}"
+        spans.append((start, len(line), option))
+    return Composed(line, tuple(spans))

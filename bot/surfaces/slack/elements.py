@@ -23,6 +23,7 @@ from bot.messages import (
     CodeBlock,
     Divider,
     Fields,
+    Folded,
     Heading,
     Italic,
     Line,
@@ -49,6 +50,9 @@ CODE_SIZE = 2_900
 TEXT_SIZE = 2_900
 LIST_ITEMS = 100
 ROW_OF_BUTTONS = 25
+BUTTONS_IN_SIGHT = 3
+OVERFLOW_VALUE = 150  # characters of what one line of the menu behind three dots sends back
+OVERFLOW_OPTIONS = 5
 NOTE_SIZE = 2_000
 NOTE_SPAN = 450  # characters of one span of small print
 SECTION_ELEMENTS = 200
@@ -78,7 +82,7 @@ def literal(text: str) -> str:
 
 
 def user_of(mention: Mention, people: Mapping[str, str]) -> str:
-    user = people.get(mention.person, "")
+    user = mention.slack or people.get(mention.person, "")
     return user if _USER.fullmatch(user) else ""
 
 
@@ -148,6 +152,8 @@ class Drawing:
                 return self.code(text, title)
             case Note(spans):
                 return self.note(spans)
+            case Folded(title, inner):
+                return [*self.one(Paragraph((Bold(title),))), *self.all(inner)]
             case Divider():
                 return [{"type": "divider"}]
             case Buttons(buttons):
@@ -184,7 +190,7 @@ class Drawing:
                     return None
                 followed = url if len(url) <= TEXT_SIZE and printable(url) == url and _URL.fullmatch(url) else ""
                 return {"type": "link", "url": followed, "text": shown} if followed else text_element(shown)
-            case Mention(person):
+            case Mention(person=person):
                 if user := user_of(span, self.people):
                     return {"type": "user", "user_id": user}
                 return text_element(cut(f"@{one_line(person)}", max(left, 2)))
@@ -303,6 +309,7 @@ class Drawing:
                 element["style"] = button.style
             elements.append(element)
             self.pressed += 1
+        elements = self.behind_dots(elements)
         rows: list[list[Json]] = []
         size = 0
         for element in elements:
@@ -313,6 +320,24 @@ class Drawing:
             rows[-1].append(element)
             size += weight
         return [*map(self.row, rows), *map(rich, typed[:10])]
+
+    def behind_dots(self, elements: list[Json]) -> list[Json]:
+        """At most three buttons in sight; what is left stands in the menu behind three dots.
+
+        What asks for something first stays in sight: the menu has no room for its form.
+        """
+        if len(elements) <= BUTTONS_IN_SIGHT:
+            return elements
+        small = [one for one in elements if len(one["value"]) <= OVERFLOW_VALUE]
+        forms_first = [one for one in elements if one not in small]
+        in_sight = [*forms_first, *(one for one in elements if one in small)][: max(BUTTONS_IN_SIGHT, len(forms_first))]
+        behind = [one for one in elements if one not in in_sight]
+        shown = [one for one in elements if one in in_sight]
+        for start in range(0, len(behind), OVERFLOW_OPTIONS):
+            options = [{"text": one["text"], "value": one["value"]} for one in behind[start : start + OVERFLOW_OPTIONS]]
+            shown.append({"type": "overflow", "action_id": f"opsbot:{self.pressed}", "options": options})
+            self.pressed += 1
+        return shown
 
     def row(self, elements: list[Json]) -> Json:
         self.rows += 1

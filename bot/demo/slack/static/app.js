@@ -11,7 +11,7 @@ const messages = new Map(); // "C1/ts" -> message
 const dismissed = new Set(); // ephemeral messages that were hidden
 const seen = new Map(); // "U1/C1" -> newest ts that this person has looked at
 const seenThreads = new Map(); // "U1/C1/root" -> newest ts
-const state = { team: "", bot: "", people: [], channels: [], groups: [], commands: [], hints: [], views: {}, me: "", channel: "", thread: "" };
+const state = { team: "", bot: "", people: [], channels: [], groups: [], commands: [], hints: [], views: {}, homes: {}, shortcuts: {}, me: "", channel: "", thread: "", home: false };
 
 const world = {
   get me() { return state.me; },
@@ -59,7 +59,7 @@ async function load() { // one at a time; what happens meanwhile is kept and com
 }
 
 function take(answer) {
-  Object.assign(state, { team: answer.team, bot: answer.bot, people: answer.people, channels: answer.channels, groups: answer.groups, commands: answer.commands, hints: answer.hints, views: answer.views });
+  Object.assign(state, { team: answer.team, bot: answer.bot, people: answer.people, channels: answer.channels, groups: answer.groups, commands: answer.commands, hints: answer.hints, views: answer.views, homes: answer.homes, shortcuts: answer.shortcuts });
   messages.clear();
   for (const message of answer.messages) messages.set(key(message), message);
   choosePlace();
@@ -77,6 +77,7 @@ function happened(event) {
   if (event.type === "reload") { load(); return; }
   if (loading) { backlog.push(event); return; }
   if (event.type === "views") { state.views[event.user] = event.views; drawModals(); return; }
+  if (event.type === "home") { state.homes[event.user] = event.view; drawHome(); return; }
   if (event.type === "deleted") messages.delete(`${event.channel}/${event.ts}`);
   if (event.type === "message") {
     messages.set(key(event.message), event.message);
@@ -116,13 +117,14 @@ function remember() {
   history.replaceState(null, "", `#${[state.me, state.channel, state.thread].filter(Boolean).map(encodeURIComponent).join("/")}`);
 }
 
-function go({ me = state.me, channel = state.channel, thread = "" }) {
+function go({ me = state.me, channel = state.channel, thread = "", home = false }) {
   const rooms = myChannels(me).map((one) => one.id);
-  Object.assign(state, { me, channel: rooms.includes(channel) ? channel : rooms[0] ?? "", thread: rooms.includes(channel) ? thread : "" });
+  Object.assign(state, { me, home, channel: rooms.includes(channel) ? channel : rooms[0] ?? "", thread: rooms.includes(channel) ? thread : "" });
   remember();
   document.body.classList.remove("sidebar-open");
   $("menu").setAttribute("aria-expanded", "false");
   drawAll();
+  if (home) ask("home", { user: me });
 }
 
 addEventListener("hashchange", () => { choosePlace(); drawAll(); });
@@ -174,6 +176,7 @@ function drawAll() {
   drawComposers(); // before the lists: they scroll to their ends, which depend on the room that is left
   drawThread(true);
   drawMessages(true);
+  drawHome();
   drawModals();
 }
 
@@ -193,7 +196,7 @@ function drawSidebar() {
   $("team").textContent = state.team;
   const item = (channel) => {
     const { fresh, calls } = news(state.me, channel.id);
-    const current = channel.id === state.channel;
+    const current = channel.id === state.channel && !state.home;
     const label = channel.is_im ? person(state.bot).name : channel.name;
     return el("li", {}, el("button", { class: `channel${current ? " current" : ""}${fresh || calls ? " fresh" : ""}`, "aria-current": current ? "page" : undefined, dataset: { channel: channel.id, testid: "channel" }, onclick: () => go({ channel: channel.id }) },
       el("span", { class: "sigil", "aria-hidden": "true" }, channel.is_im ? "●" : "#"), el("span", { class: "channel-label" }, label), fresh && !calls && el("span", { class: "dot", "aria-label": "unread" }), badge(calls)));
@@ -201,9 +204,11 @@ function drawSidebar() {
   $("channels").replaceChildren(...myChannels().filter((one) => !one.is_im).map(item));
   $("directs").replaceChildren(...myChannels().filter((one) => one.is_im).map(item));
   $("direct-heading").hidden = !myChannels().some((one) => one.is_im);
+  $("app-home").setAttribute("aria-current", state.home ? "page" : "false");
+  $("app-home").classList.toggle("current", state.home);
   $("people").replaceChildren(...state.people.filter((one) => !one.is_bot).map((one) => {
     const calls = one.id === state.me ? 0 : myChannels(one.id).reduce((sum, channel) => sum + news(one.id, channel.id).calls, 0);
-    return el("button", { class: `person${one.id === state.me ? " current" : ""}`, "aria-pressed": String(one.id === state.me), dataset: { user: one.id, testid: "person" }, onclick: () => go({ me: one.id, channel: state.channel, thread: state.thread }) },
+    return el("button", { class: `person${one.id === state.me ? " current" : ""}`, "aria-pressed": String(one.id === state.me), dataset: { user: one.id, testid: "person" }, onclick: () => go({ me: one.id, channel: state.channel, thread: state.thread, home: state.home }) },
       avatar(one.id, "small"), el("span", { class: "person-label" }, el("span", { class: "person-name" }, one.real_name), el("span", { class: "person-handle" }, `@${one.name}${one.title ? ` · ${one.title}` : ""}`)), badge(calls));
   }));
 }
@@ -239,6 +244,23 @@ async function press(message, one, block, node, option) {
   }
 }
 
+async function pressHome(one, block, node, option) {
+  node.disabled = true;
+  await ask("press-home", { user: state.me, action_id: one.action_id, block_id: block.block_id, option });
+  node.disabled = false;
+}
+
+// The home tab of the app, in the place of a channel.
+function drawHome() {
+  $("home").hidden = !state.home;
+  $("messages").hidden = $("composer").hidden = state.home;
+  if (!state.home) return;
+  $("channel-name").textContent = `${person(state.bot).name}: Home`;
+  $("members").textContent = "";
+  const view = state.homes[state.me];
+  $("home").replaceChildren(view ? drawBlocks(view.blocks, world, pressHome) : el("p", {}, "The app has not shown anything yet."));
+}
+
 function body(message) {
   const pressed = (one, block, node, option) => press(message, one, block, node, option);
   const parts = [];
@@ -268,7 +290,9 @@ function drawMessage(message, { compact, inThread }) {
         message.only_for && el("button", { class: "text-button", onclick: () => { dismissed.add(key(message)); drawMessages(); drawThread(); } }, "Dismiss message"),
         replies && threadLink(message))),
     !inThread && !message.only_for && el("div", { class: "hover-bar" }, el("button", { class: "icon-button", title: "Reply in thread", "aria-label": "Reply in thread", onclick: () => go({ thread: message.in_thread ? message.thread_ts : message.ts }) },
-      svg("0 0 20 20", ["path", { d: "M3 4h14v10H9l-4 3.5V14H3z" }]))));
+      svg("0 0 20 20", ["path", { d: "M3 4h14v10H9l-4 3.5V14H3z" }])),
+    ...Object.entries(state.shortcuts).map(([callback, name]) => el("button", { class: "icon-button", title: name, "aria-label": name, dataset: { testid: "shortcut" }, onclick: () => ask("shortcut", { user: state.me, channel: message.channel, ts: message.ts, callback_id: callback }) },
+      svg("0 0 20 20", ["path", { d: "M10 3l1.8 4.2L16 9l-4.2 1.8L10 15l-1.8-4.2L4 9l4.2-1.8z" }])))));
   return node;
 }
 
@@ -378,6 +402,7 @@ function drawModals() {
   const dialog = drawModal(top, world, {
     submit: (values) => ask("submit", { user: state.me, view_id: top.id, values }),
     close: () => ask("close", { user: state.me, view_id: top.id }),
+    suggest: async (block, value) => (await ask("suggest", { user: state.me, view_id: top.id, block_id: block, value })).options ?? [],
   });
   dialog.print = JSON.stringify(top);
   for (const [name, value] of typed ?? []) { // what was typed stays when errors are shown
@@ -397,6 +422,7 @@ function toast(text) {
   hiding = setTimeout(() => { $("toast").hidden = true; }, 6000);
 }
 
+$("app-home").addEventListener("click", () => go({ home: true }));
 $("close-thread").addEventListener("click", () => go({ thread: "" }));
 for (const id of ["menu", "whoami"]) $(id).addEventListener("click", () => $("menu").setAttribute("aria-expanded", String(document.body.classList.toggle("sidebar-open"))));
 $("messages").addEventListener("click", () => { document.body.classList.remove("sidebar-open"); $("menu").setAttribute("aria-expanded", "false"); });

@@ -4,11 +4,31 @@ import { el, svg } from "./dom.js";
 
 const cross = () => svg("0 0 20 20", ["path", { d: "M5 5l10 10M15 5L5 15" }]);
 
-function field(block, world) {
+// A menu whose options the app knows: what is typed is asked for, what it offers can be chosen.
+function searched(block, id, suggest) {
+  const input = block.element;
+  const options = el("datalist", { id: `${id}-options` });
+  const line = el("input", { id, name: block.block_id, class: "input", type: "text", list: `${id}-options`, placeholder: input.placeholder?.text, autocomplete: "off", role: "combobox", "aria-autocomplete": "list" });
+  line.value = input.initial_option?.value ?? "";
+  let asked = 0;
+  const look = async () => {
+    const mine = ++asked;
+    const found = await suggest(block.block_id, line.value);
+    if (mine !== asked) return; // somebody typed on
+    options.replaceChildren(...found.map((one) => el("option", { value: one.value, label: one.text.text === one.value ? one.description?.text : one.text.text })));
+    line.dataset.offered = String(found.length);
+  };
+  line.addEventListener("focus", look);
+  line.addEventListener("input", look);
+  return el("div", { class: "searched" }, line, options);
+}
+
+function field(block, world, suggest) {
   const input = block.element;
   const id = `field-${block.block_id}`;
   const name = block.block_id;
   const placeholder = input.placeholder?.text;
+  if (input.type === "external_select") return searched(block, id, suggest);
   if (input.type === "static_select" || input.type === "users_select") {
     const users = input.type === "users_select";
     const options = users ? world.people.filter((one) => !one.is_bot).map((one) => [one.id, one.real_name]) : input.options.map((one) => [one.value, one.text.text]);
@@ -43,9 +63,9 @@ function collected(form, view) {
   return values;
 }
 
-function inputBlock(block, world, error) {
+function inputBlock(block, world, error, suggest) {
   const label = el("label", { class: "input-label", for: `field-${block.block_id}` }, block.label.text, block.optional && el("span", { class: "optional" }, " (optional)"));
-  return el("div", { class: `input-block${error ? " has-error" : ""}`, dataset: { blockId: block.block_id, testid: "input-block" } }, label, field(block, world),
+  return el("div", { class: `input-block${error ? " has-error" : ""}`, dataset: { blockId: block.block_id, testid: "input-block" } }, label, field(block, world, suggest),
     error && el("p", { class: "field-error", role: "alert" }, error), block.hint && el("p", { class: "hint" }, block.hint.text));
 }
 
@@ -57,11 +77,11 @@ function frame(title, body, footer, close) {
   return dialog;
 }
 
-// `submit(values)` and `close()` answer when the server has.
-export function drawModal(view, world, { submit, close }) {
+// `submit(values)` and `close()` answer when the server has; `suggest(block, typed)` with what the app offers.
+export function drawModal(view, world, { submit, close, suggest }) {
   const body = el("div", { class: "modal-body" });
   for (const block of view.blocks) {
-    body.append(block.type === "input" ? inputBlock(block, world, view.errors?.[block.block_id]) : drawBlocks([block], world, null));
+    body.append(block.type === "input" ? inputBlock(block, world, view.errors?.[block.block_id], suggest) : drawBlocks([block], world, null));
   }
   if (view.errors?.[""]) body.append(el("p", { class: "field-error", role: "alert" }, view.errors[""]));
   const form = el("form", { class: "modal-form", method: "dialog", novalidate: true }, body);
