@@ -9,15 +9,19 @@ import ipaddress
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from bot import __version__, logs
 from bot.errors import SettingsError, UserError
+
+if TYPE_CHECKING:
+    from bot.store import Store
 
 app = App(
     name="opsbot",
@@ -26,6 +30,8 @@ app = App(
 )
 runbook = App(name="runbook", help="Runbook documents.")
 app.command(runbook)
+audit = App(name="audit", help="The log of who did what, in a chain that shows every change.")
+app.command(audit)
 
 Config = Annotated[Path, Parameter(help="The configuration; every key is explained in docs/configuration.md.")]
 
@@ -37,12 +43,29 @@ def run(*, config: Config = Path("opsbot.toml"), log: Literal["DEBUG", "INFO", "
     from bot.settings import read
 
     logs.configure(log)
+    # A thread that computes (the database's, a scan) keeps everything else waiting for so long, and an acknowledgement
+    # waits for it some four times; Python's own 5 ms are noticed by people.
+    sys.setswitchinterval(0.001)
 
     async def work() -> int:
         products = installed_products()
         bot = Bot(read(config, os.environ, products), products)
-        await bot.start()
-        await _until_signal()
+        told_to_stop = asyncio.ensure_future(_until_signal())
+        starting = asyncio.ensure_future(bot.start())  # on PostgreSQL it may stand by first, for as long as it takes
+        await asyncio.wait([told_to_stop, starting], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+            return 0
+        await starting
+        either: list[asyncio.Future[Any]] = [told_to_stop, bot.lost]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if bot.lost.done():
+            # At once, without tidying up: whatever this process still does, the bot that leads now may do too.
+            print(
+                f"opsbot: this bot does not lead any more: {bot.lost.result()}. It stops.", file=sys.stderr, flush=True
+            )
+            os._exit(1)
         await bot.stop()
         return 0
 
@@ -208,6 +231,78 @@ def import_(
             print(f"{document.id} is a runbook of the bot already: give yours another id, or compare the two.")
     print(f"Next: opsbot runbook check {out}" if paths else "Nothing was written.")
     return 0 if paths else 1
+
+
+@audit.command(name="verify")
+def verify_audit(
+    *,
+    config: Config = Path("opsbot.toml"),
+    file: Annotated[Path | None, Parameter(help="An export, instead of the database.")] = None,
+    head: Annotated[tuple[str, ...], Parameter(help="A head that you noted earlier, NUMBER:HASH; any number.")] = (),
+) -> int:
+    """Walk the chain and name the first entry that was changed, removed, put in or moved; exit code 1 when one was."""
+    from bot.audit_command import parse_head, verify_database, verify_file
+
+    async def work() -> int:
+        known = [parse_head(each) for each in head]
+        if file:
+            code, said = verify_file(file, known)
+        else:
+            async with _database(config) as store:
+                code, said = await verify_database(store, known)
+        print(said)
+        return code
+
+    return _carefully(work)
+
+
+@audit.command
+def export(
+    *,
+    config: Config = Path("opsbot.toml"),
+    out: Annotated[Path | None, Parameter(help="The file to write; without it, standard output.")] = None,
+    since: Annotated[datetime | None, Parameter(help="The first instant, in UTC.")] = None,
+    until: Annotated[datetime | None, Parameter(help="The first instant that is not wanted any more.")] = None,
+    run: Annotated[str, Parameter(help="Entries of this run.")] = "",
+    actor: Annotated[str, Parameter(help="Entries of this person: slack:U0ALICE, github:alice.")] = "",
+) -> int:
+    """Write the log as JSON Lines, with what is needed to verify it offline: opsbot audit verify --file."""
+    from bot import audit_command
+    from bot.clock import SystemClock
+
+    wanted = audit_command.Wanted(
+        since.astimezone(UTC) if since and since.tzinfo else since and since.replace(tzinfo=UTC),
+        until.astimezone(UTC) if until and until.tzinfo else until and until.replace(tzinfo=UTC),
+        run,
+        actor,
+    )
+
+    async def work() -> int:
+        async with _database(config) as store:
+            with contextlib.ExitStack() as stack:
+                to = stack.enter_context(out.open("w", encoding="utf-8")) if out else sys.stdout
+                full = await audit_command.export(store, wanted, to, SystemClock().now())
+        if out:
+            print(f"wrote {out}: {full} entr{'y' if full == 1 else 'ies'} in full")
+        return 0
+
+    return _carefully(work)
+
+
+@contextlib.asynccontextmanager
+async def _database(config: Path) -> AsyncIterator[Store]:
+    """The database of this configuration, whether the bot works on it or not."""
+    from bot.settings import read_database
+    from bot.store import Store
+
+    url = read_database(config, os.environ).url
+    if url.startswith("sqlite:///") and not os.access(url.removeprefix("sqlite:///"), os.F_OK):  # opening would make it
+        raise UserError(f"There is no database {url.removeprefix('sqlite:///')} yet: the bot makes it when it starts.")
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @app.command

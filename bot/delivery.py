@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,10 +20,17 @@ import structlog
 from bot import store as tables
 from bot.clock import Clock, Signal, first_of
 from bot.incoming import Incoming, Place
+from bot.issue_labels import IssueLabels
+from bot.messages import Bold, Paragraph, line
+from bot.outdated import Outdated
+from bot.page_delivery import EDITS, PageDelivery, thread_of_card
+from bot.progress import STOPPED
+from bot.reports.delivery import deliver_report, is_superseded
 from bot.runs.model import Progress, RunState
 from bot.store import Store, dumps
 from bot.surfaces import card
-from bot.surfaces.delivery import TryLater, Undeliverable
+from bot.surfaces.delivery import Gone, TryLater, Undeliverable
+from bot.surfaces.issue_card import issue_card
 from bot.surfaces.port import Body, Surface
 from bot.surfaces.step_text import Name
 from bot.surfaces.thread import moved_message
@@ -30,11 +38,16 @@ from bot.surfaces.thread import moved_message
 log = structlog.get_logger("opsbot.delivery")
 
 REDRAW_AFTER = timedelta(seconds=15)  # the time left on the card of a run that goes on
+REDRAW_SELDOM = timedelta(minutes=1)  # where edits are counted: GitHub takes 500 writes an hour
 COUNT_DOWN_EVERY = timedelta(seconds=2)  # the card of a step that waits for what it expects
 COUNTS_DOWN_ON = ("slack",)  # GitHub limits edits to far fewer
+WITHOUT_THREADS = ("github",)  # the card itself has to tell what the thread tells elsewhere
 GIVE_UP_ANSWERS_AFTER = timedelta(minutes=30)  # Slack's response_url is good for as long
 RETRY_UNDELIVERABLE_AFTER = 60.0
 MOST_ATTEMPTS_OF_ANSWERS = 8
+LAST = (("outdated",), ("answer", "private"))  # what nobody waits for, and what anybody can ask for
+SOON = timedelta(seconds=30)
+MOST_ATTEMPTS_IN_ORDER = 8  # of a message in a thread; the ones behind it wait for no more
 MOST_AT_ONCE = 20  # of one channel, then it is looked whether something more urgent has come
 
 
@@ -49,17 +62,24 @@ class Delivery:
         changed: Signal,
         name: Name,
         *,
+        pages: PageDelivery,
         fallback: Place | None,
         progress: Mapping[str, Progress] | None = None,
+        around: Callable[[RunState], Awaitable[card.Around]] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.surfaces = surfaces
         self.changed = changed
         self.name = name
+        self.pages = pages
         self.fallback = fallback  # where a card goes whose channel cannot be posted to
         self.progress = progress if progress is not None else {}  # by run: what its step waits for now
+        self.labels = IssueLabels(store, clock)
+        self.outdated = Outdated(store, clock)
+        self.around = around  # what the card shows beside the run's own state
         self._lanes: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._redrawn: dict[tuple[str, str], datetime] = {}  # when a lane was last given a card that is only later
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -74,6 +94,8 @@ class Delivery:
     async def _run(self) -> None:
         while True:
             try:
+                for page in await self.pages.late():
+                    await self.pages.move(page, page.problem)
                 for lane in await self._lanes_with_work():
                     running = self._lanes.get(lane)
                     if running is None or running.done():
@@ -91,11 +113,39 @@ class Delivery:
     def _due(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.or_(table.c.next_try_at.is_(None), table.c.next_try_at <= self.clock.now())
 
+    def _to_say(self) -> sa.ColumnElement[bool]:
+        """What waits and is due. In a run's thread nothing overtakes what was refused and is tried again soon.
+
+        What belongs into the thread of a card waits for the card.
+        """
+        outbox, earlier, cards = tables.outbox, tables.outbox.alias(), tables.cards
+        now = self.clock.now()
+        has_card = sa.exists().where(
+            cards.c.run_id == outbox.c.run_id,
+            cards.c.surface == outbox.c.surface,
+            cards.c.remote_id != "",
+        )
+        held_up = sa.exists().where(
+            earlier.c.status == "waiting",
+            earlier.c.kind == "thread",
+            earlier.c.run_id == outbox.c.run_id,
+            earlier.c.surface == outbox.c.surface,
+            earlier.c.number < outbox.c.number,
+            earlier.c.next_try_at > now,
+            earlier.c.next_try_at <= now + SOON,
+            earlier.c.attempts <= MOST_ATTEMPTS_IN_ORDER,
+        )
+        in_order = sa.or_(outbox.c.kind != "thread", sa.and_(has_card, sa.not_(held_up)))
+        return sa.and_(outbox.c.status == "waiting", self._due(outbox), in_order)
+
     def _stale_cards(self) -> sa.Select[Any]:
         """Cards that show an older state than the run's, or whose time left is old."""
         cards, runs = tables.cards, tables.runs
         now = self.clock.now()
-        redraw = now - REDRAW_AFTER
+        old = sa.or_(
+            cards.c.drawn_at <= now - REDRAW_SELDOM,
+            sa.and_(cards.c.drawn_at <= now - REDRAW_AFTER, cards.c.surface.in_(COUNTS_DOWN_ON)),
+        )
         counting = sa.and_(
             cards.c.run_id.in_(tuple(self.progress)),
             cards.c.surface.in_(COUNTS_DOWN_ON),
@@ -108,7 +158,7 @@ class Delivery:
                 self._due(cards),
                 sa.or_(
                     cards.c.version < runs.c.version,
-                    sa.and_(runs.c.open, runs.c.status.in_(("running", "waiting")), cards.c.drawn_at <= redraw),
+                    sa.and_(runs.c.open, runs.c.status.in_(("running", "waiting")), old),
                     counting,
                 ),
             )
@@ -116,15 +166,32 @@ class Delivery:
         )
 
     async def _lanes_with_work(self) -> set[tuple[str, str]]:
-        cards = await self.store.rows(
-            self._stale_cards().with_only_columns(tables.cards.c.surface, tables.cards.c.channel)
-        )
+        columns = tables.cards.c
+        wanted = (columns.surface, columns.channel, columns.version, columns.drawn_at)
+        run_version = tables.runs.c.version.label("run_version")
+        found = await self.store.rows(self._stale_cards().with_only_columns(*wanted, run_version))
+        cards = self._to_draw(found)
         waiting = await self.store.rows(
-            sa.select(tables.outbox.c.surface, tables.outbox.c.channel)
-            .where(tables.outbox.c.status == "waiting", self._due(tables.outbox))
-            .distinct()
+            sa.select(tables.outbox.c.surface, tables.outbox.c.channel).where(self._to_say()).distinct()
         )
         return {(row.surface, row.channel) for row in (*cards, *waiting) if row.surface in self.surfaces}
+
+    def _to_draw(self, stale: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
+        """Every card whose run has changed; of those where only time went by one for each channel in two seconds.
+
+        The one that was drawn longest ago: in a channel with many runs each has its turn, and what changes waits for
+        none of them.
+        """
+        due = self.clock.now() - COUNT_DOWN_EVERY
+        drawn = [row for row in stale if row.version < row.run_version]
+        older: dict[tuple[str, str], sa.Row[Any]] = {}
+        for row in stale:
+            lane = (row.surface, row.channel)
+            if row.version < row.run_version or self._redrawn.get(lane, due) > due:
+                continue
+            if lane not in older or row.drawn_at < older[lane].drawn_at:
+                older[lane] = row
+        return [*drawn, *older.values()]
 
     async def _serve(self, lane: tuple[str, str]) -> None:
         """Deliver what one channel is waiting for: cards first, because threads hang on them; answers last.
@@ -133,19 +200,17 @@ class Delivery:
         """
         try:
             surface, channel = lane
-            for row in await self.store.rows(
+            stale = await self.store.rows(
                 self._stale_cards().where(tables.cards.c.surface == surface, tables.cards.c.channel == channel)
-            ):
+            )
+            for row in self._to_draw(stale):
+                if row.version == row.run_version:
+                    self._redrawn[lane] = self.clock.now()
                 await self._deliver_card(self.surfaces[surface], row)
             for row in await self.store.rows(
                 sa.select(tables.outbox)
-                .where(
-                    tables.outbox.c.status == "waiting",
-                    tables.outbox.c.surface == surface,
-                    tables.outbox.c.channel == channel,
-                    self._due(tables.outbox),
-                )
-                .order_by(tables.outbox.c.kind.in_(("answer", "private")), tables.outbox.c.number)
+                .where(self._to_say(), tables.outbox.c.surface == surface, tables.outbox.c.channel == channel)
+                .order_by(*(tables.outbox.c.kind.in_(kinds) for kinds in LAST), tables.outbox.c.number)
                 .limit(MOST_AT_ONCE)
             ):
                 if not await self._deliver(self.surfaces[surface], row):
@@ -160,7 +225,13 @@ class Delivery:
 
     async def _deliver_card(self, surface: Surface, row: sa.Row[Any]) -> None:
         state = RunState.model_validate_json(row.state)
-        body = surface.draw(card.card(state, self.clock.now(), self.name, self.progress.get(row.run_id)))
+        around = await self.around(state) if self.around else card.ALONE
+        shown = card.card(state, self.clock.now(), self.name, self.progress.get(row.run_id), around)
+        if state.page and (trouble := await self.pages.trouble(row.run_id)):
+            shown = replace(shown, blocks=(*shown.blocks[:-1], Paragraph(line(Bold(trouble))), *shown.blocks[-1:]))
+        if row.surface in WITHOUT_THREADS:
+            shown = issue_card(shown, state, self.name)
+        body = surface.draw(shown)
         place = Place(surface=row.surface, channel=row.channel, thread=row.thread)
         try:
             if row.remote_id:
@@ -184,6 +255,8 @@ class Delivery:
         await self._card(
             row, remote_id=remote_id, link=link, version=row.run_version, drawn_at=self.clock.now(), problem=""
         )
+        if not row.remote_id:
+            await self.outdated.behind_card(state, place)
 
     async def _link(self, surface: Surface, place: Place, remote_id: str) -> str:
         try:
@@ -210,12 +283,21 @@ class Delivery:
     async def _card_undeliverable(self, row: sa.Row[Any], error: Undeliverable) -> None:
         log.error("a card cannot be delivered", run=row.run_id, channel=row.channel, reason=str(error))
         fallback = self.fallback
-        if row.remote_id:  # deleted, or no longer ours to edit: the next try posts a new one
+        plan = RunState.model_validate_json(row.state).plan
+        mirrored = plan.issue is not None and plan.place.surface != row.surface
+        if isinstance(error, Gone) and mirrored and row.surface == "github" and not row.remote_id:
+            await self._no_card(row)  # the run's issue is not there: it is shown where it was asked for
+        elif row.remote_id:  # deleted, or no longer ours to edit: the next try posts a new one
             await self._card(row, remote_id="", attempts=0, problem=str(error), after=0.0)
         elif fallback and fallback.surface == row.surface and fallback.channel != row.channel:
             await self._card(row, channel=fallback.channel, thread="", problem=str(error), after=0.0)
         else:
             await self._card(row, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
+
+    async def _no_card(self, row: sa.Row[Any]) -> None:
+        cards = tables.cards
+        async with self.store.write() as connection:
+            await connection.execute(cards.delete().where(cards.c.run_id == row.run_id, cards.c.surface == row.surface))
 
     async def _card(self, row: sa.Row[Any], *, after: float | None = None, **values: Any) -> None:
         retry = self.clock.now() + timedelta(seconds=after) if after is not None else None
@@ -230,25 +312,38 @@ class Delivery:
 
     async def _deliver(self, surface: Surface, row: sa.Row[Any]) -> bool:
         """Deliver one row of the outbox; False when the lane has to wait."""
+        if await self.pages.superseded(row):
+            return True
         place = Place(surface=row.surface, channel=row.channel, thread=row.thread)
         body = json.loads(row.body)
         maybe_posted = row.attempts > 0
-        if row.kind != "close pages":
+        if row.kind not in (*EDITS, "unlabel", "outdated"):
             await self._row(row, attempts=row.attempts + 1)  # before: whoever comes after a crash looks first
         try:
             match row.kind:
                 case "thread":
-                    thread_place = await self._thread(row)
+                    thread_place = await thread_of_card(self.store, row)
                     if thread_place is None:
                         return True  # its card is not there yet; others need not wait for it
                     place = thread_place
                     remote_id = await surface.post(place, body, row.key, maybe_posted=maybe_posted)
-                case "close pages":
+                case "close pages" | "update pages":
                     remote_id = ""
-                    await self._close_pages(surface, row, body)
+                    await self.pages.edit(surface, row, body)
+                case "label" | "unlabel":
+                    remote_id = ""
+                    if unneeded := await self.labels.deliver(surface, row):
+                        await self._row(row, status="given up", problem=unneeded)
+                        return True
+                case "outdated":
+                    remote_id = ""
+                    await self.outdated.deliver(surface, row)
                 case "answer" | "private":
                     remote_id = ""
                     address = json.loads(row.address)
+                    if await self._replaced(surface, place, row.kind, address.get("replaces", ""), body):
+                        await self._row(row, status="sent", remote_id=address["replaces"], problem="")
+                        return True
                     await surface.answer(
                         place,
                         body,
@@ -257,6 +352,11 @@ class Delivery:
                         response_url=address.get("response_url", ""),
                         maybe_posted=maybe_posted,
                     )
+                case "report":
+                    if await is_superseded(self.store, row):
+                        await self._row(row, status="given up", problem="acknowledged: a later report says it")
+                        return True
+                    remote_id = await deliver_report(self.store, surface, place, row, body, maybe_posted=maybe_posted)
                 case _:
                     remote_id = await surface.post(place, body, row.key, maybe_posted=maybe_posted)
         except TryLater as later:
@@ -266,10 +366,33 @@ class Delivery:
             log.error("a message cannot be delivered", kind=row.kind, channel=row.channel, reason=str(error))
             if row.kind in ("answer", "private"):
                 return await self._give_up(row, str(error))
-            await self._row(row, problem=str(error), after=RETRY_UNDELIVERABLE_AFTER)
+            after = self.pages.retry_after(row.attempts) if row.kind == "page" else RETRY_UNDELIVERABLE_AFTER
+            await self._row(row, problem=str(error), after=after)
+            await self.pages.move(row, str(error).rstrip("."))
             return True
         await self._row(row, status="sent", remote_id=remote_id, problem="")
+        await self.outdated.behind_page(row)
+        if row.escalation and remote_id:
+            await self._catch_up(surface, row, place, remote_id)
         return True
+
+    async def _catch_up(self, surface: Surface, row: sa.Row[Any], place: Place, remote_id: str) -> None:
+        try:
+            await self.pages.delivered(surface, row, place, remote_id)
+        except (TryLater, Undeliverable) as error:  # it has arrived all the same
+            log.warning("a page is older than its run", key=row.key, reason=str(error))
+
+    @staticmethod
+    async def _replaced(surface: Surface, place: Place, kind: str, progress: str, body: Body) -> bool:
+        """Whether the message that showed the progress became the answer. A private answer must not be seen there."""
+        if not progress:
+            return False
+        try:
+            await surface.update(place, progress, surface.draw(STOPPED) if kind == "private" else body)
+        except Undeliverable as error:  # somebody has deleted it
+            log.info("an answer is posted anew", channel=place.channel, reason=str(error))
+            return False
+        return kind != "private"
 
     def _too_late(self, row: sa.Row[Any]) -> bool:
         if row.kind not in ("answer", "private"):
@@ -289,50 +412,17 @@ class Delivery:
                 tables.outbox.update().where(tables.outbox.c.number == row.number).values(next_try_at=retry, **values)
             )
 
-    async def _thread(self, row: sa.Row[Any]) -> Place | None:
-        """Where the run's messages go on this surface: under its card, wherever that could be posted."""
-        found = await self.store.rows(
-            sa.select(tables.cards).where(tables.cards.c.run_id == row.run_id, tables.cards.c.surface == row.surface)
-        )
-        if not found or not found[0].remote_id:
-            return None
-        card_row = found[0]
-        return Place(surface=row.surface, channel=card_row.channel, thread=card_row.thread or card_row.remote_id)
-
-    async def _close_pages(self, surface: Surface, row: sa.Row[Any], body: Body) -> None:
-        """Everywhere where the page was sent, say that it was acknowledged; what was not sent yet is not sent."""
-        pages = await self.store.rows(
-            sa.select(tables.outbox).where(
-                tables.outbox.c.run_id == row.run_id,
-                tables.outbox.c.escalation == row.escalation,
-                tables.outbox.c.surface == row.surface,
-                tables.outbox.c.channel == row.channel,
-                tables.outbox.c.kind.in_(("page", "thread")),
-                tables.outbox.c.number < row.number,
-            )
-        )
-        for page in pages:
-            if page.status == "waiting":
-                await self._row(page, status="given up", problem="acknowledged before it was sent")
-            elif page.remote_id:
-                place = Place(surface=page.surface, channel=page.channel, thread=page.thread)
-                if page.kind == "thread":  # it went where the card is
-                    place = await self._thread(page) or place
-                try:
-                    await surface.update(place, page.remote_id, body)
-                except Undeliverable as error:
-                    log.warning("a page cannot be closed", key=page.key, reason=str(error))
-
     async def problems(self) -> list[str]:
         """Runs, pages and cards that nobody can see, one sentence each."""
         cards = await self.store.rows(sa.select(tables.cards).where(tables.cards.c.problem != ""))
         messages = await self.store.rows(
             sa.select(tables.outbox).where(tables.outbox.c.status == "waiting", tables.outbox.c.problem != "")
         )
+        named = [("The card", row) for row in cards]
+        named += [("A page" if row.kind == "page" else "A message", row) for row in messages]
         return [
-            f"{what} of run {row.run_id} does not reach {row.surface} {row.channel}: {row.problem}"
-            for what, rows in (("The card", cards), ("A message", messages))
-            for row in rows
+            f"{what} of run {row.run_id} does not reach {row.surface} {row.channel}".rstrip() + f": {row.problem}"
+            for what, row in named
         ]
 
 

@@ -7,35 +7,61 @@ of its target, in the same transaction that marks the command as handled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
-from ulid import ULID
 
+from bot import reactions
 from bot import store as tables
 from bot.access import Access
 from bot.clock import Clock
 from bot.commands import grammar, help
 from bot.commands.existing import check_existing
-from bot.commands.registry import Answer, CommandContext, CommandGroup, StartRun
+from bot.commands.pointer import IncompleteCommandError
+from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, Reply, Standing, StartRun
 from bot.delivery import said_row
 from bot.errors import UserError
-from bot.handler import Danger, Product
+from bot.handler import Danger, KnowsIssues, Product
+from bot.heard import Heard
 from bot.inbox import Inbox
-from bot.incoming import Incoming
-from bot.messages import Block, Button, Buttons, CodeBlock, Divider, Heading, Message, Note, Paragraph, line, message
+from bot.incoming import Actor, Incoming, Place
+from bot.messages import Message, message
+from bot.progress import Progress
+from bot.redaction import redacted
+from bot.reports.commands import ReportDesk
 from bot.runbooks.folders import RunbookFolders
+from bot.runs import queue
+from bot.runs.admission import QUEUED, Admission
 from bot.runs.commands import RunDesk, runs
 from bot.runs.engine import RunEngine
+from bot.runs.model import Plan
+from bot.runs.on_issue import with_run
 from bot.runs.perform import Connected, Performer
 from bot.runs.start import RunStarter
+from bot.runs.trail import started
 from bot.surfaces.port import Surface
-from bot.surfaces.step_text import EVIDENCE_IN_THREAD, excerpt, plain_step
-from bot.words import duration
 
 log = structlog.get_logger("opsbot.commands")
+
+Store = Callable[[AsyncConnection], Awaitable[Answer | None]]
+"""The part of an effect that happens in the transaction in which its command is marked as handled."""
+
+
+class Roles(Protocol):
+    """Knows the role that an actor has in GitHub's repository at this moment."""
+
+    async def __call__(self, actor: Actor) -> Actor:
+        """The actor with their role, without one for an error."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why a role could not be told; empty when it could."""
+        ...
 
 
 class Dispatcher:
@@ -55,6 +81,8 @@ class Dispatcher:
         starter: RunStarter,
         performer: Performer,
         surfaces: Mapping[str, Surface],
+        reports: Mapping[str, ReportDesk],
+        roles: Roles | None = None,
     ) -> None:
         self.inbox = inbox
         self.clock = clock
@@ -67,6 +95,10 @@ class Dispatcher:
         self.starter = starter
         self.performer = performer
         self.surfaces = surfaces
+        self.audit = engine.audit
+        self.admission = Admission(engine, starter, performer, desk, access, surfaces)
+        self.reports = reports
+        self.roles = roles
         self.groups: dict[str, CommandGroup] = {
             "runs": runs,
             **{name: product.commands for name, product in products.items() if name in connected},
@@ -101,6 +133,7 @@ class Dispatcher:
 
     async def _handle_all(self, commands: list[Incoming]) -> None:
         for incoming in commands:
+            await self.inbox.calm()
             try:
                 if await self.inbox.is_waiting(incoming.key):  # it was read before an earlier task dealt with it
                     await self.handle(incoming)
@@ -114,64 +147,132 @@ class Dispatcher:
 
     async def handle(self, incoming: Incoming) -> None:
         """Do what was asked, and store what came of it."""
+        if self.roles is not None and self.access.asks_for_roles:
+            incoming = incoming.model_copy(update={"actor": await self.roles(incoming.actor)})
+        heard = Heard(incoming)
+        reply: Answer | None
+        store: Store | None = None
+        progress = Progress(self.clock, self.surfaces.get(incoming.place.surface), incoming.place, incoming.key)
         try:
-            reply = await self._reply(incoming)
-            if isinstance(reply, StartRun):
-                reply = await (self._dry_run if reply.dry_run else self._start)(reply, incoming)
+            async with progress:
+                asked, invocation = await self._reply(incoming, heard, progress)
+            reply, store = await self._effect(asked, invocation, incoming, heard)
         except UserError as error:
-            reply = Answer(help.error_message(error), private=True)
+            heard.refused(error.message)
+            log.info("a command was refused", id=incoming.reference, key=incoming.key, reason=error.message)
+            reply = Answer(help.error_message(error, incoming.reference, self._form_of(error, incoming)), private=True)
         except (sa.exc.SQLAlchemyError, OSError):
             raise
         except Exception:
-            number = str(ULID())[-8:]
+            number = incoming.reference
             log.exception("a command failed unexpectedly", id=number, text=incoming.text)
+            heard.outcome, heard.why = "failed", f"the log has it under {number}"
             reply = Answer(
                 message(f"Something went wrong inside opsbot, and nothing was started. The log has it under {number}."),
                 private=True,
             )
+        entry = queue.entry_of(incoming)
         async with self.engine.store.write() as connection:
+            if store is not None:
+                reply = await store(connection)
             if reply is not None:
-                await self._say(connection, incoming, reply)
+                await self._say(
+                    connection, incoming, replace(reply, private=reply.private and not entry), progress.remote_id
+                )
+            if entry:
+                await queue.drop(connection, entry)
             await self._handled(connection, incoming)
+            await reactions.became(connection, incoming, heard.outcome, heard.run_id)
+            await self.audit.add(connection, f"command:{incoming.key}", [heard.entry(self.clock.now())])
         self.engine.changed.set()
+
+    def _form_of(self, error: UserError, incoming: Incoming) -> str:
+        """The command whose form asks for what is missing, where there are forms and for who may give it."""
+        if not isinstance(error, IncompleteCommandError) or incoming.place.surface != "slack":
+            return ""
+        command = self.groups[error.root].commands[error.verb]
+        return error.typed.strip() if self.access.allows(incoming.actor, command.level) else ""
 
     # -- understanding
 
-    async def _reply(self, incoming: Incoming) -> Answer | StartRun | None:
-        text = await self._whole_command(incoming)
+    async def _reply(
+        self, incoming: Incoming, heard: Heard, progress: Progress | None = None
+    ) -> tuple[Reply, grammar.Invocation | None]:
+        """What the command asks for, and the command itself when it was understood and is allowed."""
+        text = await self._in_issue(await self._whole_command(incoming), incoming.place)
         parsed = grammar.parse(text, self.groups, self.unconfigured)
+        heard.understood(parsed)
         if isinstance(parsed, grammar.HelpWanted):
-            shown = help.help_message(parsed, self.groups, list(self.products.values()))
-            return Answer(shown, private=True)
+            shown = help.help_message(parsed, self.groups, list(self.products.values()), self.access.who)
+            return Answer(shown, private=True), None
         level = parsed.command.level
         if not self.access.allows(incoming.actor, level):
-            return Answer(self.access.refusal(incoming.actor, level, parsed.line), private=True)
+            heard.refused(f"needs {level}")
+            trouble = self.roles.trouble if self.roles else ""
+            log.info("a command was refused", id=incoming.reference, key=incoming.key, reason=heard.why)
+            told = self.access.refusal(incoming.actor, level, parsed.line, trouble)
+            return Answer(
+                replace(told, blocks=(*told.blocks, help.number_note(incoming.reference))), private=True
+            ), None
+        heard.without_secrets()
         connected = self.connected.get(parsed.group.root)
         handler = connected.handler if connected else self.desk
         parsed = await check_existing(parsed, handler.inventory)
+        heard.understood(parsed)
         context = CommandContext(
             actor=incoming.actor,
             place=incoming.place,
             clock=self.clock,
             handler=handler,
             runbooks=(await self.folders.library()).for_product(parsed.group.root),
-            key=incoming.key,
+            incoming=incoming,
+            reports=self.reports.get(parsed.group.root),
+            progress=progress,
         )
-        return await parsed.call(context)
+        return await parsed.call(context), parsed
+
+    async def judge(self, incoming: Incoming) -> Message | None:
+        """What would be refused of this command, as an answer or as a ``UserError``; None for what can be done.
+
+        Nothing is done: a changing command only looks and says what it asks for, one that reads is not called.
+        """
+        text = await self._whole_command(incoming)
+        parsed = grammar.parse(text, self.groups, self.unconfigured)
+        if isinstance(parsed, grammar.Invocation) and parsed.command.danger is Danger.READ:
+            connected = self.connected.get(parsed.group.root)
+            if self.access.allows(incoming.actor, parsed.command.level):
+                await check_existing(parsed, (connected.handler if connected else self.desk).inventory)
+                return None
+        asked, _ = await self._reply(incoming, Heard(incoming))
+        refused = isinstance(asked, Answer) and asked.private and isinstance(parsed, grammar.Invocation)
+        return asked.message if refused and isinstance(asked, Answer) else None
 
     async def _whole_command(self, incoming: Incoming) -> str:
         """The command with its root: in a run's thread ``@opsbot ack`` means that run."""
+        address, _, said = incoming.text.partition(" ")  # "/runs" or "@opsbot" before it
+        place = incoming.place
+        if place.surface == "github" and place.thread and said and address in ("/runs", "@opsbot"):
+            return await with_run(self.engine.store, place, said, self.groups, self.unconfigured)
         if incoming.text.startswith("/"):
             return incoming.text
-        said = incoming.text.partition(" ")[2]  # after "@opsbot"
-        run_id = await self._run_of_thread(incoming)
+        run_id = await self.run_of_thread(incoming.place)
         if run_id:
             return grammar.thread_line(said, run_id, self.groups, self.unconfigured)
         return grammar.mention_line(said, self.groups, self.unconfigured)
 
-    async def _run_of_thread(self, incoming: Incoming) -> str:
+    async def _in_issue(self, text: str, place: Place) -> str:
+        """In the issue of a project ``/somas restart`` means that project: the command with its name."""
+        if place.surface != "github" or not place.thread.isdecimal():
+            return text
+        wanted = grammar.unnamed(text, self.groups)
+        connected = self.connected.get(wanted.root) if wanted else None
+        if wanted is None or connected is None or not isinstance(connected.handler, KnowsIssues):
+            return text
+        name = await connected.handler.name_for_issue(wanted.kind, int(place.thread))
+        return wanted.line(name) if name else text
+
+    async def run_of_thread(self, place: Place) -> str:
         """The run whose card, or whose page, the thread hangs on; empty when it is another thread."""
-        place = incoming.place
         if not place.thread:
             return ""
         cards = tables.cards
@@ -201,68 +302,63 @@ class Dispatcher:
 
     # -- effects
 
-    async def _start(self, request: StartRun, incoming: Incoming) -> Answer | None:
+    async def _effect(
+        self, asked: Reply, invocation: grammar.Invocation | None, incoming: Incoming, heard: Heard
+    ) -> tuple[Answer | None, Store | None]:
+        """Do what is asked for, or only show it: what to answer, and what else is stored together with the answer."""
+        standing = invocation.standing if invocation else Standing()
+        match asked:
+            case StartRun() if standing.dry_run or asked.dry_run:
+                heard.outcome = "dry_run"
+                return await self.admission.dry_run(asked, incoming), None
+            case StartRun():
+                return await self._start(asked, incoming, heard, invocation), None
+            case Change() if standing.dry_run:
+                heard.outcome = "dry_run"
+                return Answer(asked.shows, private=True), None
+            case Change():
+                heard.outcome = "sent" if asked.send else "done"
+                if asked.send:
+                    await asked.send()
+                return None, asked.store
+            case Answer():
+                return asked, None
+        if standing.dry_run:  # a command does nothing itself: it says what it asks for
+            raise RuntimeError("a changing command neither asked for anything nor answered")
+        return None, None
+
+    async def _start(
+        self, request: StartRun, incoming: Incoming, heard: Heard, invocation: grammar.Invocation | None
+    ) -> Answer | None:
         """Store the run together with the mark that its command is handled, then begin it."""
-        try:
-            verified = await self.desk.verifier.small_print(request.runbook)
-            plan = self.starter.plan(request, incoming, verified)
-        except UserError as error:
-            return Answer(help.error_message(error), private=True)
-        async with self.engine.store.write() as connection:
-            held = await self.starter.store_run(connection, plan, incoming)
-            if held is not None:
-                return Answer(
-                    message(
-                        f"{self.desk.name(held.owner)} already works on {plan.target.name}: {held.reason} "
-                        f"(since {held.since_text}). One changing run at a time.",
-                        Note(line(f"run {held.run_id}")),
-                        Buttons((Button("Show that run", f"/runs show {held.run_id}"),)),
-                    ),
-                    private=True,
-                )
+
+        async def handled(connection: AsyncConnection, plan: Plan) -> None:
             await self._handled(connection, incoming)
-        try:
-            await self.engine.start(plan.run_id)
-        except Exception:  # it is stored, so the engine's sweep begins it as soon as that is possible
-            log.exception("a run begins later", run=plan.run_id)
-        self.engine.changed.set()
-        return None
+            heard.outcome, heard.run_id = "started", plan.run_id
+            await reactions.became(connection, incoming, "started", plan.run_id)
+            told = [heard.entry(self.clock.now()), started(plan, incoming.key)]
+            await self.audit.add(connection, f"command:{incoming.key}", told)
 
-    async def _dry_run(self, request: StartRun, incoming: Incoming) -> Answer:
-        """What every step would do. Nothing is done, nothing is locked, nobody is told but the one who asked."""
-        try:
-            plan = self.starter.plan(request, incoming)
-            blocks: list[Block] = [
-                Heading(f"Dry run: {plan.runbook.title}"),
-                Paragraph(line("Nothing was done. This is what would be done now:")),
-            ]
-            for row, danger in zip(plan.runbook.steps, plan.dangers, strict=True):
-                blocks.append(Divider())
-                kind = "by a person" if danger is None else danger.value
-                budget = f", {duration(row.budget)}" if row.budget else ""
-                blocks.append(Paragraph(line(f"{row.number}. {plain_step(row)} ({kind}{budget})")))
-                if row.expectation:
-                    blocks.append(Note(line(f"Expected: {row.expectation}")))
-                if danger in (Danger.CHANGE, Danger.DESTRUCTIVE):
-                    preview = await self.performer.dry_run(plan, row)
-                    if preview:
-                        blocks.append(Paragraph(line(preview.summary)))
-                        if preview.detail:
-                            blocks.append(CodeBlock(excerpt(preview.detail, EVIDENCE_IN_THREAD), preview.language))
-        except UserError as error:
-            return Answer(help.error_message(error), private=True)
-        return Answer(Message(f"Dry run: {plan.runbook.title}", tuple(blocks)), private=True)
+        command = invocation.plain_line if invocation else incoming.text
+        standing = invocation.standing if invocation else Standing()
+        answer, why = await self.admission.start(request, incoming, command, standing, handled)
+        if why == QUEUED:
+            heard.outcome = "queued"
+        elif why:
+            heard.refused(why)
+        return answer
 
-    async def _say(self, connection: AsyncConnection, incoming: Incoming, answer: Answer) -> None:
+    async def _say(self, connection: AsyncConnection, incoming: Incoming, answer: Answer, progress: str) -> None:
+        """``progress``: the message that showed it; a public answer takes its place."""
         surface = self.surfaces.get(incoming.place.surface)
         if surface is None:
             return
-        address = {"response_url": incoming.response_url, "user": incoming.actor.id}
+        address = {"response_url": incoming.response_url, "user": incoming.actor.id, "replaces": progress}
         row = said_row(
             f"answer:{incoming.key}",
             "private" if answer.private else "answer",
             incoming.place,
-            surface.draw(answer.message),
+            surface.draw(redacted(answer.message)),
             address,
         )
         await connection.execute(self.engine.store.insert_new(tables.outbox).values(created_at=self.clock.now(), **row))

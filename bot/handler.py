@@ -17,11 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 
 from pydantic import BaseModel, ConfigDict
 
+from bot.breakers import Breakers
 from bot.clock import Clock
+from bot.github_api import GitHubApi
 
 if TYPE_CHECKING:
     from bot.commands.registry import CommandGroup
+    from bot.memory import Memory
+    from bot.reports.model import ReportSource
+    from bot.reports.news import NewsSource
+    from bot.repository_events import RepositoryEvents
     from bot.runbooks.claims import Claim
+    from bot.runbooks.model import Runbook
     from bot.runbooks.verify import Finding
 
 T = TypeVar("T")
@@ -80,6 +87,7 @@ class Preview(BaseModel):
     summary: str
     detail: str = ""
     language: str = ""  # json, diff, yaml
+    now: str = ""  # what is there at this moment and may change until it is done; not part of what is approved
 
 
 class ActionResult(BaseModel):
@@ -87,15 +95,22 @@ class ActionResult(BaseModel):
 
     ``done``: it happened, and where a post-condition can be read it was read. ``refused``: nothing was changed,
     ``summary`` says why. ``failed``: it was tried and did not work. ``uncertain``: nobody can tell whether it happened.
-    ``manual``: this row is for a person; ``summary`` says what they should do.
+    ``manual``: this row is for a person; ``summary`` says what they should do. ``page``: the same, and somebody is
+    paged now with ``summary``.
     """
 
     model_config = ConfigDict(frozen=True)
-    status: Literal["done", "refused", "failed", "uncertain", "manual"]
+    status: Literal["done", "refused", "failed", "uncertain", "manual", "page"]
     summary: str  # one plain sentence
     evidence: str = ""  # what was seen, verbatim, for the thread; cut to 64 KiB by the engine
     language: str = ""
     observations: tuple[Observation, ...] = ()
+
+
+class Tell(Protocol):
+    """Says on the card what a long action waits for, until when, and what it has seen so far."""
+
+    def __call__(self, waiting_for: str, until: datetime, seen: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +127,8 @@ class ActionContext:
     clock: Clock
     deadline: datetime | None
     abort: asyncio.Event = field(default_factory=asyncio.Event)  # set when the run is cancelled: stop soon, report
+    # For the card while a long action is at work: what it waits for, until when, what it has seen so far.
+    tell: Tell = field(default=lambda waiting_for, until, seen="": None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,8 @@ class Action:
 
     ``check`` is asked after a crash in the middle of ``perform``: it returns what the finished action would have
     returned when the action did happen, None when it certainly did not, and an ``uncertain`` result otherwise. An
-    action without ``check`` that is not ``read`` is put to a person after a crash.
+    action without ``check`` that is not ``read`` is put to a person after a crash. A run with an action of ``level``
+    admin is started by admins only, whichever command or runbook names it.
     """
 
     name: str
@@ -130,6 +148,7 @@ class Action:
     preview: Callable[[Any, ActionContext], Awaitable[Preview]] | None = None
     check: Callable[[Any, ActionContext], Awaitable[ActionResult | None]] | None = None
     aliases: tuple[str, ...] = ()
+    level: Literal["admin"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +199,28 @@ class FindsTargets(Protocol):
         ...
 
 
+@runtime_checkable
+class CompletesInputs(Protocol):
+    """A handler that knows inputs of its runbooks which nobody should have to type: how many dead letters there are."""
+
+    async def complete_inputs(self, runbook: Runbook, target: Target, given: Mapping[str, str]) -> Mapping[str, str]:
+        """Further inputs, for ``/runs start``; what was given is never replaced. Raises ``UserError``."""
+        ...
+
+
+@runtime_checkable
+class KnowsIssues(Protocol):
+    """A handler whose targets have an issue on GitHub: there they need not be named, and their runs are shown there."""
+
+    async def issue_of(self, target: Target) -> int | None:
+        """The number of the target's issue; None when it has none or nobody can tell."""
+        ...
+
+    async def name_for_issue(self, kind: str, issue: int) -> str | None:
+        """The one name of this kind that the issue is about; None when it is about none, or about several."""
+        ...
+
+
 class BlockingRunner(Protocol):
     """Runs a blocking call in the bot's own bounded thread pool (never the engine's, never the event loop)."""
 
@@ -196,6 +237,11 @@ class Services:
     # GET on its REST API, when it is configured: path and parameters in, decoded JSON out, None for 404. Blocking, for
     # a worker thread; raises Unavailable.
     github_get: Callable[[str, Mapping[str, str]], Any] | None = None
+    github_api: GitHubApi | None = None  # the same repository for asynchronous code, changes included
+    memory: Memory | None = None  # what the product remembers across restarts; None in a rehearsal
+    breakers: Breakers | None = None  # the bot's own circuit breakers, one for each service
+    name: Callable[[str], str] = str  # "slack:U0ALICE" as people know her: "alice"
+    repository_events: RepositoryEvents | None = None  # what happened on GitHub, when it is configured
 
 
 class ProductSettings(BaseModel):
@@ -233,3 +279,6 @@ class Product:
     actions: tuple[Action, ...] = ()
     phrases: Mapping[str, str] = field(default_factory=dict)  # "Process running" -> 'process.running == true'
     verification: Verification | None = None  # without it: actions and facts alone are verified
+    report: ReportSource | None = None  # what is measured for scheduled reports
+    news: NewsSource | None = None  # what is told as it happens
+    attention_label: str = ""  # on the GitHub issue of a target while somebody is paged for it

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Surface = Literal["slack", "github"]
+
+
+def reference(key: str) -> str:
+    """The short id of what has this key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8].upper()
 
 
 class Actor(BaseModel):
@@ -17,9 +23,10 @@ class Actor(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
-    surface: Surface
+    surface: Literal["slack", "github", "opsbot"]  # opsbot: nobody, the bot began it by itself
     id: str  # Slack: U0ALICE; GitHub: the numeric user id as text
     login: str = ""
+    role: str = Field("", exclude=True, repr=False)  # in GitHub's repository, as of just now; never stored
 
     def __str__(self) -> str:
         return f"{self.surface}:{self.login or self.id}"
@@ -38,7 +45,7 @@ class Incoming(BaseModel):
     """One command as it was received. ``key`` is the same for every redelivery of the same thing."""
 
     model_config = ConfigDict(frozen=True)
-    key: str  # slack:<trigger or action or event id>, github:<comment id>:<line>
+    key: str  # slack:<trigger or action or event id>, github:<repository>#<comment id>:<n>:<hash of the text>
     actor: Actor
     place: Place
     text: str  # "/somas restart project-42"; halves of a surrogate pair, which JSON can hold, are replaced
@@ -46,6 +53,13 @@ class Incoming(BaseModel):
     response_url: str = ""  # Slack: where a private answer goes
     trigger_id: str = ""  # Slack: for modals
     comment_id: int = 0  # GitHub: to react to
+    first_key: str = ""  # of a command that waited in the queue: the key with which it was typed
+    issue_body: bool = False  # GitHub: it stands in the issue's own text, not in a comment
+
+    @property
+    def reference(self) -> str:
+        """A short id for people and for the log; the same for every redelivery."""
+        return reference(self.key)
 
     @field_validator("text", mode="before")
     @classmethod

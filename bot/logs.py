@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+
+from bot.redaction import redact
 
 
 def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
@@ -21,6 +24,7 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if as_json else structlog.processors.StackInfoRenderer(),
             last,
+            _without_secrets,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -31,3 +35,22 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler.formatter, _Formatter):
+            handler.setFormatter(_Formatter(handler.formatter))
+
+
+def _without_secrets(_logger: Any, _method: str, line: Any) -> str:
+    """The last of the processors: whatever a line was made of, it is looked at as it is written."""
+    return redact(str(line))
+
+
+class _Formatter(logging.Formatter):
+    """The same for what libraries log."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(self._inner.format(record))

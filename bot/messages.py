@@ -47,6 +47,8 @@ class Mention:
     """
 
     person: str
+    slack: str = ""  # the ids as they were once; without them those of today's settings
+    github: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,23 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG, where the surface can show one; ``alt`` says in words what it shows. Elsewhere it is left out."""
+
+    png: bytes
+    alt: str
+    name: str = "picture.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Shown by its title until somebody opens it, where the surface can fold; elsewhere it stands open."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Divider:
     pass
 
@@ -160,7 +179,7 @@ class Buttons:
     items: tuple[Button, ...]
 
 
-Block = Heading | Paragraph | Bullets | Lines | Fields | Table | CodeBlock | Note | Divider | Buttons
+Block = Heading | Paragraph | Bullets | Lines | Fields | Table | CodeBlock | Note | Picture | Folded | Divider | Buttons
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +209,7 @@ def plain_line(spans: Line) -> str:
                 parts.append(value)
             case Link(label, _):
                 parts.append(label)
-            case Mention(person):
+            case Mention(person=person):
                 parts.append(f"@{person}")
             case When(at, style):
                 parts.append(at.strftime("%H:%M UTC" if style == "time" else "%Y-%m-%d %H:%M UTC"))
@@ -217,6 +236,10 @@ def plain_text(blocks: tuple[Block, ...]) -> str:
                 lines.extend(" | ".join(row) for row in rows)
             case CodeBlock(text, _, title):
                 lines.extend([title, text] if title else [text])
+            case Picture(_, alt, _):
+                lines.append(alt)
+            case Folded(title, inner):
+                lines.extend([title, plain_text(inner)])
             case Divider() | Buttons():
                 pass
     return "\n".join(lines)

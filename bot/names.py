@@ -17,5 +17,7 @@ class Names:
         self._by_actor |= {f"github:{login.lower()}": name for name, login in self.github.items()}
 
     def __call__(self, actor: str) -> str:
-        surface, _, identity = actor.partition(":")
+        surface, colon, identity = actor.partition(":")
+        if not colon:  # a name of [people] already
+            return actor
         return self._by_actor.get(f"{surface}:{identity.lower() if surface == 'github' else identity}") or identity

@@ -13,16 +13,27 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from bot.errors import SettingsError
 from bot.handler import Product, ProductSettings
+from bot.reports.crossings import QuietHours
+from bot.reports.schedule import trigger
 
 # Response times by severity: escalation table of the SOMAS runbook.
 RESPONSE_TIMES: Mapping[str, timedelta] = {
@@ -82,10 +93,20 @@ class GitHubSettings(Section):
     api_url: str = Field("https://api.github.com", examples=["https://api.github.com"])
     repository: str = Field(examples=["owner/name"], pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$")
     poll_seconds: int = Field(60, ge=5, examples=[60])
+    mirror: bool = Field(True, examples=[True])  # runs that were asked for elsewhere are shown on their issue, too
     token: SecretStr = SecretStr("")
     app_id: str = ""
     private_key: SecretStr = SecretStr("")
     webhook_secret: SecretStr = SecretStr("")
+
+
+class ResponseSettings(Section):
+    """Within which time somebody has to acknowledge a page, by severity."""
+
+    low: timedelta = Field(RESPONSE_TIMES["low"], gt=timedelta(0), examples=["PT24H"])
+    medium: timedelta = Field(RESPONSE_TIMES["medium"], gt=timedelta(0), examples=["PT4H"])
+    high: timedelta = Field(RESPONSE_TIMES["high"], gt=timedelta(0), examples=["PT1H"])
+    critical: timedelta = Field(RESPONSE_TIMES["critical"], gt=timedelta(0), examples=["PT15M"])
 
 
 class RepeatSettings(Section):
@@ -97,9 +118,67 @@ class RepeatSettings(Section):
     critical: timedelta = Field(RESPONSE_TIMES["critical"] / 3, gt=timedelta(0), examples=["PT5M"])
 
 
+class SeverityTexts(Section):
+    """What every page of a severity says about what is to be done."""
+
+    low: str = Field("", examples=["Watch it, and write a ticket."])
+    medium: str = Field("", examples=["Investigate, and try what the runbooks offer."])
+    high: str = Field("", examples=["Act by hand, and tell the team."])
+    critical: str = Field("", examples=["Stop the pipelines, and tell the owner."])
+
+
 class EscalationSettings(Section):
+    """``chain``: who is paged first, and whom each repetition adds; ``contact`` alone is a chain of one."""
+
     contact: str = Field(examples=["scotlaclair"])
+    chain: tuple[str, ...] = Field((), examples=[["scotlaclair", "alice"]])
+    levels: dict[str, tuple[str, ...]] = Field(default={}, examples=[{"L2": ["carol"]}])
+    response: ResponseSettings = ResponseSettings()
     repeat: RepeatSettings = RepeatSettings()
+    issue: int | None = Field(None, gt=0, examples=[42])
+    label: str | None = Field(None, max_length=50, examples=["somas:needs-attention"])  # None: the product's own
+    tell: SeverityTexts = SeverityTexts()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_the_chain(cls, section: Any) -> Any:
+        if isinstance(section, dict) and not section.get("contact"):
+            chain = section.get("chain")
+            if isinstance(chain, list | tuple) and chain and isinstance(chain[0], str):
+                return {**section, "contact": chain[0]}
+        return section
+
+    @field_validator("chain")
+    @classmethod
+    def _everybody_once(cls, chain: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(chain)) < len(chain):
+            raise ValueError("must name everybody once")
+        return chain
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """Keys of ``[people]``: who is paged first, then whom each repetition adds."""
+        return tuple(dict.fromkeys((self.contact, *self.chain)))
+
+    def repeat_of(self, severity: str) -> timedelta:
+        """As it is set, else a third of the response time."""
+        if severity in self.repeat.model_fields_set:
+            return cast(timedelta, getattr(self.repeat, severity))
+        return cast(timedelta, getattr(self.response, severity)) / 3
+
+
+class WatchdogSettings(Section):
+    """Where to tell every minute that all escalations go on (``heartbeat_url``), and where that they do not."""
+
+    heartbeat_url: SecretStr = Field(SecretStr(""), examples=["https://hc-ping.com/your-uuid"])
+    fail_url: SecretStr = Field(SecretStr(""), examples=["https://hc-ping.com/your-uuid/fail"])
+
+    @field_validator("heartbeat_url", "fail_url")
+    @classmethod
+    def _is_http(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not re.match(r"https?://[^/\s]+", url.get_secret_value()):
+            raise ValueError("must be an address that starts with https:// or http://")
+        return url
 
 
 class Person(Section):
@@ -118,13 +197,85 @@ class AccessSettings(Section):
     @classmethod
     def _globs(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
         for glob in globs:
-            if glob != "*" and not glob.startswith(("slack:", "github:")):
-                raise ValueError(f'{glob!r} must be "*" or start with "slack:" or "github:"')
+            if glob != "*" and not glob.startswith(("slack:", "github:", "slack-group:", "github-role:")):
+                raise ValueError(
+                    f'{glob!r} must be "*" or start with "slack:", "slack-group:", "github:" or "github-role:"'
+                )
         return globs
+
+
+class RunSettings(Section):
+    """``approval_timeout``: how long a destructive step may be approved. Then nothing is done; a retry asks again."""
+
+    approval_timeout: timedelta = Field(timedelta(minutes=15), gt=timedelta(0), examples=["PT15M"])
+
+
+class BreakerSettings(Section):
+    """The bot's own circuit breakers: for GitHub, Slack and each socket."""
+
+    failures: int = Field(5, ge=1, le=100, examples=[5])
+    seconds: float = Field(60.0, gt=0, le=3600, examples=[60])
+    trials: int = Field(3, ge=1, le=20, examples=[3])
 
 
 class RunbookSettings(Section):
     paths: tuple[Path, ...] = Field((), examples=[["./runbooks"]])
+
+
+class AuditSettings(Section):
+    """``keep_days``: entries older than this are deleted; 0 keeps all."""
+
+    keep_days: int = Field(0, ge=0, examples=[400])
+
+
+class ReportSettings(Section):
+    """One scheduled report: of one product, in one channel or on one GitHub issue."""
+
+    product: str = Field(examples=["somas"])
+    cron: str = Field(examples=["0 9 * * mon-fri"])
+    timezone: str = Field("UTC", examples=["Europe/Berlin"])
+    channel: str = Field("", examples=["C0OPS"], pattern=r"^([CGD][A-Z0-9]+)?$")
+    issue: int = Field(0, ge=0, examples=[42])
+    digest: bool = Field(False, examples=[True])  # a message each time, even when nothing has changed
+    chart: bool = Field(True, examples=[True])
+    escalate: bool = Field(True, examples=[True])  # a critical crossing pages
+    quiet: str = Field("", examples=["22:00-07:00"], pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
+
+    @model_validator(mode="after")
+    def _possible(self) -> ReportSettings:
+        trigger(self.cron, self.timezone)
+        if bool(self.channel) == bool(self.issue):
+            raise ValueError("needs either a channel of Slack or an issue of GitHub")
+        return self
+
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        if not self.quiet:
+            return None
+        start, _, end = self.quiet.partition("-")
+        return QuietHours(time.fromisoformat(start), time.fromisoformat(end), self.timezone)
+
+
+class NotificationSettings(Section):
+    """What happens in a product, told in one channel or on one GitHub issue."""
+
+    product: str = Field(examples=["somas"])
+    channel: str = Field("", examples=["C0OPS"], pattern=r"^([CGD][A-Z0-9]+)?$")
+    issue: int = Field(0, ge=0, examples=[42])
+    events: tuple[str, ...] = Field((), examples=[["error_occurred"]])  # none: as the product is configured
+    seconds: float = Field(5.0, ge=1, le=3600, examples=[5])
+
+    @model_validator(mode="after")
+    def _one_place(self) -> NotificationSettings:
+        if bool(self.channel) == bool(self.issue):
+            raise ValueError("needs either a channel of Slack or an issue of GitHub")
+        return self
+
+
+class HistorySettings(Section):
+    """How long the levels of reports are kept."""
+
+    keep_days: int = Field(365, ge=1, examples=[365])
 
 
 class Settings(BaseSettings):
@@ -137,9 +288,16 @@ class Settings(BaseSettings):
     slack: SlackSettings | None = None
     github: GitHubSettings | None = None
     escalation: EscalationSettings
+    watchdog: WatchdogSettings = WatchdogSettings()
     people: dict[str, Person] = Field(default={}, examples=[{"scotlaclair": {"slack": "U0SCOT"}}])
     access: AccessSettings = AccessSettings(admins=(), operators=(), viewers=())
     runbooks: RunbookSettings = RunbookSettings(paths=())
+    runs: RunSettings = RunSettings()
+    audit: AuditSettings = AuditSettings(keep_days=0)
+    reports: dict[str, ReportSettings] = Field(default={}, examples=[{"daily": {"product": "somas"}}])
+    notifications: dict[str, NotificationSettings] = Field(default={}, examples=[{"log": {"product": "somas"}}])
+    history: HistorySettings = HistorySettings(keep_days=365)
+    breakers: BreakerSettings = BreakerSettings(failures=5, seconds=60.0, trials=3)
     products: Annotated[dict[str, ProductSettings], Field(exclude=True)] = {}
 
 
@@ -185,6 +343,21 @@ def read_server(path: Path, environment: Mapping[str, str]) -> ServerSettings:
         return ServerSettings.model_validate(section)
     except ValidationError as error:
         raise SettingsError(f"server: {error.errors(include_url=False)[0]['msg']}") from None
+
+
+def read_database(path: Path, environment: Mapping[str, str]) -> DatabaseSettings:
+    """The database of this configuration; nothing else in it is judged, and no secret is needed.
+
+    Raises ``SettingsError``.
+    """
+    section = _document(path).get("database", {})
+    given = environment.get("OPSBOT_DATABASE__URL")
+    try:
+        if isinstance(section, dict) and given:
+            section = section | {"url": given}
+        return DatabaseSettings.model_validate(section)
+    except ValidationError as error:
+        raise SettingsError(f"database: {error.errors(include_url=False, include_input=False)[0]['msg']}") from None
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -274,19 +447,52 @@ def _check(settings: Settings) -> None:
         has_app = bool(github.app_id and github.private_key.get_secret_value())
         if not has_token and not has_app:
             problems.append("GITHUB_TOKEN is not set (or GITHUB_APP_ID together with GITHUB_PRIVATE_KEY)")
-    contact = settings.escalation.contact
-    person = settings.people.get(contact)
-    if person is None:
-        nearest = difflib.get_close_matches(contact, settings.people, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    for level, entries in settings.access:
+        if github is None and any(entry.startswith("github-role:") for entry in entries):
+            problems.append(f"access.{level}: a role is one in github.repository, but [github] is not configured")
+    told: list[tuple[str, ReportSettings | NotificationSettings]] = [
+        *((f"reports.{name}", report) for name, report in settings.reports.items()),
+        *((f"notifications.{name}", notification) for name, notification in settings.notifications.items()),
+    ]
+    for name, each in told:
+        if each.product not in settings.products:
+            configured = ", ".join(settings.products) or "none"
+            problems.append(f"{name}.product: {each.product!r} is not configured. Configured: {configured}")
+        if each.channel and slack is None:
+            problems.append(f"{name}.channel: [slack] is not configured")
+        if each.issue and github is None:
+            problems.append(f"{name}.issue: [github] is not configured")
+    escalation = settings.escalation
+    if escalation.chain and escalation.chain[0] != escalation.contact:
         problems.append(
-            f"escalation.contact: nobody named {contact!r} stands under [people].{hint} "
-            f'Example: [people.{contact}] slack = "U0SCOT"'
+            f"escalation.chain: starts with {escalation.chain[0]!r}, but escalation.contact is "
+            f"{escalation.contact!r}. Leave contact out: the first of the chain is paged first"
         )
-    elif not person.slack and not person.github:
-        problems.append(f"people.{contact}: has neither a slack id nor a github name, so no page could reach them")
+    if escalation.issue and github is None:
+        problems.append("escalation.issue: is an issue of github.repository, but [github] is not configured")
+    called = {escalation.contact: "escalation.contact", **dict.fromkeys(escalation.chain[1:], "escalation.chain")}
+    for level, names in escalation.levels.items():
+        if not names:
+            problems.append(f'escalation.levels.{level}: names nobody. Example: {level} = ["{escalation.contact}"]')
+        called |= {name: f"escalation.levels.{level}" for name in names if name not in called}
+    for contact, key in called.items():
+        problems += _unreachable(settings.people, contact, key)
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def _unreachable(people: Mapping[str, Person], contact: str, key: str) -> list[str]:
+    """Why no page could reach this contact."""
+    person = people.get(contact)
+    if person is None:
+        nearest = difflib.get_close_matches(contact, people, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        return [
+            f'{key}: nobody named {contact!r} stands under [people].{hint} Example: [people.{contact}] slack = "U0SCOT"'
+        ]
+    if not person.slack and not person.github:
+        return [f"people.{contact}: has neither a slack id nor a github name, so no page could reach them"]
+    return []
 
 
 def _explain(error: ValidationError, tree: type[BaseModel], products: tuple[Product, ...]) -> str:

@@ -24,6 +24,12 @@ def duration(span: timedelta) -> str:
     return " ".join(shown)
 
 
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``11th``."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """``1 step``, ``3 steps``."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -23,6 +23,7 @@ from bot.clock import ManualClock
 from bot.demo.slack.signing import signed_headers
 from bot.demo.somas_projects import ProjectWriter, generate
 from bot.demo.supervised_process import ProcessConfig, SupervisedProcess, payment_children
+from bot.inbox_file import InboxFile
 from bot.runs import engine
 from tests.transcript import Chat, live, notifies
 
@@ -296,7 +297,7 @@ async def test_a_corrupt_state_file_is_told_and_not_written_over(
         await chat.sees("of 16 projects failed")
         await chat.types("alice", "/somas restart 42")
         told = await chat.is_told("alice", "project-42: state.json ", "needs a state that can be read")
-        assert told.labels == ["/somas status project-42", "/somas restart project-42 --full --dry-run"]
+        assert told.labels == ["/somas reconstruct project-42 --dry-run", "/somas restart project-42 --full --dry-run"]
     assert file.read_bytes() == broken
 
 
@@ -373,20 +374,47 @@ async def test_somas_holds_its_lock(tmp_path: Path, root: Path, somas: str) -> N
 
 # -- the bot's own database
 
+# A restart on a machine without dispatch: steps 4 and 5 follow a workflow run that nobody has started.
+ONE_ATTEMPT_EACH = [("done", 1)] * 3 + [("skipped", 0)] * 2 + [("done", 1)]
+
 
 @contextmanager
-def pragma(*statements: str, engines: Callable[[sa.Engine], bool] = lambda engine: True) -> Iterator[None]:
-    """While this lasts every transaction, the bot's and the durable engine's, begins with these."""
+def inbox_begins_with(each_time: Callable[[sqlite3.Connection], None]) -> Iterator[None]:
+    """While this lasts the inbox's own connection, of which SQLAlchemy knows nothing, begins every transaction so."""
+    connect = InboxFile._connect
+
+    def _connect(self: InboxFile) -> sqlite3.Connection:
+        connection = connect(self)
+        each_time(connection)
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InboxFile, "_connect", _connect)
+        yield
+
+
+@contextmanager
+def pragma(*statements: str, engines: Callable[[sa.Engine], bool] | None = None) -> Iterator[None]:
+    """While this lasts every transaction, the bot's and the durable engine's, begins with these.
+
+    The inbox's too, unless only some ``engines`` are meant.
+    """
     on = True
+
+    def _inbox(connection: sqlite3.Connection) -> None:
+        if engines is None:
+            for each in statements:
+                connection.execute(each)
 
     @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
     def _begin(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
-        if on and connection.engine.dialect.name == "sqlite" and engines(connection.engine):
+        if on and connection.engine.dialect.name == "sqlite" and (engines is None or engines(connection.engine)):
             for each in statements:
                 cursor.execute(each)
 
     try:
-        yield
+        with inbox_begins_with(_inbox):
+            yield
     finally:
         on = False
         sa.event.remove(sa.engine.Engine, "before_cursor_execute", _begin)
@@ -396,6 +424,13 @@ def pragma(*statements: str, engines: Callable[[sa.Engine], bool] = lambda engin
 def nothing_can_be_written() -> Iterator[None]:
     with pragma("PRAGMA query_only = ON"):
         yield
+
+
+def _without_free_pages(file: Path) -> None:
+    """What was deleted leaves room inside the file; a disk is full for the bot only when that is used up too."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("VACUUM")
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
 
 
 @asynccontextmanager
@@ -450,6 +485,7 @@ async def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
         card = await chat.sees("Restart", "project-42")
         await chat.sees("Nothing was dispatched", thread=card)
         await chat.rests()
+        _without_free_pages(tmp_path / "opsbot.db")
         with pragma("PRAGMA max_page_count = 1"):  # SQLite takes the size that it has: not one page more
             said = await refused(chat, "bob", f"/somas restart 23 --reason '{'x' * 3900}'")
             assert "cannot store your command, so nothing was done: database or disk is full" in said
@@ -457,7 +493,7 @@ async def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
             await asyncio.sleep(1.0)
         async with writable_again(chat):
             await chat.sees(
-                "needs you", "tep 4", thread=card
+                "needs you", "tep 6", thread=card
             )  # for its budget or for what was not met, whichever is first
             page = await chat.sees("needs you", "Acknowledge")
             assert notifies(page) == {"@U0SCOT"}
@@ -489,7 +525,7 @@ async def test_a_workflow_that_the_engine_gave_up_is_continued(tmp_path: Path, r
         async with writable_again(chat):
             await chat.shows(card, "Done after")
             await chat.thread(card, until="Run done")
-        assert [step.attempt for step in (await chat.state(card)).steps] == [1, 1, 1, 1]
+        assert [(step.status, step.attempt) for step in (await chat.state(card)).steps] == ONE_ATTEMPT_EACH
 
 
 async def test_a_database_that_goes_away_and_comes_back(tmp_path: Path, root: Path, somas: str) -> None:
@@ -498,6 +534,9 @@ async def test_a_database_that_goes_away_and_comes_back(tmp_path: Path, root: Pa
     def gone(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
         raise sa.exc.OperationalError(statement, {}, sqlite3.OperationalError("disk I/O error"))
 
+    def gone_for_the_inbox(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
     async with Chat(tmp_path, somas) as chat:
         await chat.types("alice", "/somas restart 42")
         card = await chat.sees("Restart", "project-42")
@@ -505,7 +544,8 @@ async def test_a_database_that_goes_away_and_comes_back(tmp_path: Path, root: Pa
         await chat.rests()
         sa.event.listen(sa.engine.Engine, "before_cursor_execute", gone)
         try:
-            said = await refused(chat, "bob", "/runs list")
+            with inbox_begins_with(gone_for_the_inbox):
+                said = await refused(chat, "bob", "/runs list")
             assert "cannot store your command, so nothing was done: disk I/O error" in said
             status, problems = await ready(chat)
             assert status == 503
@@ -519,7 +559,7 @@ async def test_a_database_that_goes_away_and_comes_back(tmp_path: Path, root: Pa
             sa.event.remove(sa.engine.Engine, "before_cursor_execute", gone)
         await chat.shows(card, "Done after")
         await chat.thread(card, until="Run done")
-        assert [step.attempt for step in (await chat.state(card)).steps] == [1, 1, 1, 1]
+        assert [(step.status, step.attempt) for step in (await chat.state(card)).steps] == ONE_ATTEMPT_EACH
 
 
 async def test_a_disk_that_is_really_full(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,16 +31,21 @@ def command(number: int, text: str = "/somas status", person: str = "U0ALICE") -
 
 
 class Commits:
-    """Counts the commits of a store; while it is ``broken`` each of them fails."""
+    """Counts the commits of an inbox; while it is ``broken`` each of them fails as on a full disk."""
 
-    def __init__(self, store: Store) -> None:
-        self.count, self.broken = 0, False
+    def __init__(self, inbox: Inbox) -> None:
+        assert inbox._file is not None
+        self.count, self.broken, self.inner = 0, False, inbox._file._connect
+        inbox._file._connect = self._connect  # type: ignore[method-assign]
 
-        @sa.event.listens_for(store.engine.sync_engine, "commit")
-        def _commit(connection: sa.Connection) -> None:
-            if self.broken:
-                connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
-            self.count += 1
+    def _connect(self) -> sqlite3.Connection:
+        connection = self.inner()
+        connection.set_trace_callback(self._said)
+        connection.execute(f"PRAGMA query_only = {int(self.broken)}")
+        return connection
+
+    def _said(self, statement: str) -> None:
+        self.count += statement == "COMMIT"
 
 
 @pytest.fixture
@@ -55,25 +62,27 @@ async def stored(store: Store) -> list[str]:
 
 
 async def test_many_at_once_share_a_few_commits(store: Store) -> None:
-    commits, inbox = Commits(store), Inbox(store)
+    inbox = Inbox(store)
+    commits = Commits(inbox)
     assert all(await asyncio.gather(*(inbox.accept(command(number)) for number in range(200))))
     assert commits.count <= 3
     assert await stored(store) == [f"slack:{number}" for number in range(200)]
 
 
 async def test_one_alone_does_not_wait_for_others(store: Store) -> None:
-    commits, inbox = Commits(store), Inbox(store)
+    inbox = Inbox(store)
+    commits = Commits(inbox)
     async with asyncio.timeout(5):
         assert await inbox.accept(command(1))
     assert commits.count == 1
 
 
 async def test_what_comes_while_a_commit_is_under_way_goes_into_the_next(store: Store) -> None:
-    commits, inbox = Commits(store), Inbox(store)
+    inbox = Inbox(store)
+    commits = Commits(inbox)
     first = asyncio.create_task(inbox.accept(command(1)))
-    while not inbox._writer:
+    while not commits.count:  # the first is on its way
         await asyncio.sleep(0)
-    await asyncio.sleep(0)
     rest = [asyncio.create_task(inbox.accept(command(number))) for number in range(2, 50)]
     assert await first
     assert all(await asyncio.gather(*rest))
@@ -81,7 +90,9 @@ async def test_what_comes_while_a_commit_is_under_way_goes_into_the_next(store: 
 
 
 async def test_it_is_on_the_disk_when_it_is_accepted(store: Store, tmp_path: Path) -> None:
-    await Inbox(store).accept(command(1))
+    inbox = Inbox(store)
+    await inbox.accept(command(1))
+    inbox.close()
     other = Store(f"sqlite:///{tmp_path}/opsbot.db")
     assert await stored(other) == ["slack:1"]
     await other.close()
@@ -95,7 +106,8 @@ async def test_a_redelivery_is_told_apart_in_one_batch_and_in_two(store: Store) 
 
 
 async def test_a_failure_reaches_everybody_who_waits_and_nothing_is_stored(store: Store) -> None:
-    commits, inbox = Commits(store), Inbox(store)
+    inbox = Inbox(store)
+    commits = Commits(inbox)
     commits.broken = True
     results = await asyncio.gather(*(inbox.accept(command(number)) for number in range(50)), return_exceptions=True)
     assert all(isinstance(result, sa.exc.SQLAlchemyError) for result in results)
@@ -155,3 +167,57 @@ def test_any_text_can_be_stored_and_comes_back_as_it_was(text: str) -> None:
 
 def test_half_a_surrogate_pair_is_no_text_and_is_replaced() -> None:
     assert command(1, "/somas restart \ud800").text == "/somas restart \ufffd"
+
+
+async def test_whoever_else_writes_is_waited_for_and_comes_after(store: Store) -> None:
+    """An acknowledgement comes as soon as a transaction of somebody else ends, although others wait for it too."""
+    inbox, order = Inbox(store), list[str]()
+    assert await inbox.accept(command(0))
+    other = sqlite3.connect(store.path or "", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def write(number: int) -> None:
+        async with store.write() as connection:
+            await connection.execute(tables.cursors.insert().values(name=f"n{number}", value=""))
+        order.append("another")
+
+    async def accept() -> None:
+        await inbox.accept(command(1))
+        order.append("accepted")
+
+    writing = [asyncio.create_task(write(number)) for number in range(5)]
+    await asyncio.sleep(0.05)
+    accepting = asyncio.create_task(accept())
+    await asyncio.sleep(0.05)
+    assert order == []
+    other.execute("COMMIT")
+    await asyncio.gather(accepting, *writing)
+    assert order.index("accepted") <= 1
+    other.close()
+    inbox.close()
+
+
+async def test_closing_ends_the_thread_after_what_was_added(store: Store) -> None:
+    inbox = Inbox(store)
+    accepting = [asyncio.create_task(inbox.accept(command(number))) for number in range(20)]
+    await asyncio.sleep(0)
+    inbox.close()
+    assert all(await asyncio.gather(*accepting))
+    assert inbox._file is not None and inbox._file._thread is None
+
+
+async def test_handling_waits_for_those_who_type_but_not_for_ever(store: Store) -> None:
+    inbox = Inbox(store)
+    await inbox.accept(command(0))
+    other = sqlite3.connect(store.path or "", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    accepting = asyncio.create_task(inbox.accept(command(1)))
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    await inbox.calm()
+    assert 0.04 < time.monotonic() - started < 5
+    other.execute("ROLLBACK")
+    assert await accepting
+    await inbox.calm()
+    other.close()
+    inbox.close()

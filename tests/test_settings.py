@@ -65,13 +65,13 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
         ("[sever]\nport = 1", "sever: is not a known key; did you mean 'server'?"),
         (
             "[zebra]\nport = 1",
-            "zebra: is not a known key. Sections: access, database, escalation, github, people, runbooks, server, "
-            "slack, somas, supervisor",
+            "zebra: is not a known key. Sections: access, audit, breakers, database, escalation, github, history, "
+            "notifications, people, reports, runbooks, runs, server, slack, somas, supervisor, watchdog",
         ),
         (
             "[products.somas]\nroot = '/'",
-            "products: is not a known key. Sections: access, database, escalation, github, people, runbooks, server, "
-            "slack, somas, supervisor",
+            "products: is not a known key. Sections: access, audit, breakers, database, escalation, github, history, "
+            "notifications, people, reports, runbooks, runs, server, slack, somas, supervisor, watchdog",
         ),
         (
             '[database]\nurl = "mysql://x"',
@@ -85,7 +85,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
         ('[people.bob]\nslak = "U0BOB"', "people.bob.slak: is not a known key; did you mean 'slack'?"),
         (
             '[access]\nadmins = ["scot"]',
-            'access.admins: \'scot\' must be "*" or start with "slack:" or "github:". '
+            'access.admins: \'scot\' must be "*" or start with "slack:", "github:" or "github-role:". '
             'Example: admins = ["slack:U0SCOT", "github:scotlaclair"]',
         ),
         (
@@ -140,6 +140,23 @@ def test_a_wrong_key_is_named_with_an_example(tmp_path: Path, added: str, said: 
             SMALLEST.replace('contact = "scotlaclair"', 'contact = "scotlacair"'),
             "escalation.contact: nobody named 'scotlacair' stands under [people]. Did you mean 'scotlaclair'? "
             'Example: [people.scotlacair] slack = "U0SCOT"',
+        ),
+        (
+            SMALLEST.replace(
+                'contact = "scotlaclair"', 'chain = ["scotlaclair", "alise"]\n[people.alice]\nslack = "U0A"'
+            ),
+            "escalation.chain: nobody named 'alise' stands under [people]. Did you mean 'alice'? "
+            'Example: [people.alise] slack = "U0SCOT"',
+        ),
+        (
+            SMALLEST.replace('contact = "scotlaclair"', 'contact = "scotlaclair"\nchain = ["alice", "scotlaclair"]'),
+            "escalation.chain: starts with 'alice', but escalation.contact is 'scotlaclair'. Leave contact out: the "
+            "first of the chain is paged first",
+        ),
+        (
+            SMALLEST.replace('contact = "scotlaclair"', 'contact = "scotlaclair"\nissue = 7\nlevels = { L2 = [] }'),
+            "escalation.issue: is an issue of github.repository, but [github] is not configured\n"
+            'escalation.levels.L2: names nobody. Example: L2 = ["scotlaclair"]',
         ),
         (
             SMALLEST.replace('slack = "U0SCOT"', ""),

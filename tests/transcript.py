@@ -27,6 +27,7 @@ from bot.demo.github import LocalGitHub
 from bot.demo.slack import LocalMessage, LocalSlack, LocalView
 from bot.runs.model import RunState
 from bot.settings import read
+from bot.surfaces.github.port import GitHubPort
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ poll_seconds = 60
 """
 SETTINGS = ALWAYS + ACCESS + SLACK
 ON_GITHUB_TOO = SETTINGS + GITHUB
+NOT_MIRRORED = ON_GITHUB_TOO + "mirror = false\n"  # what Slack asks for is shown in Slack alone
 ON_GITHUB_ALONE = ALWAYS + ACCESS + GITHUB
 
 
@@ -83,7 +85,10 @@ class Chat:
         *,
         settings: str = SETTINGS,
         clock: ManualClock | None = None,
+        socket: bool = False,
     ) -> None:
+        """``socket``: Slack reaches the bot in Socket Mode."""
+        self.socket = socket
         self.folder = folder
         self.clock = clock or ManualClock()
         self._settings = settings
@@ -93,6 +98,7 @@ class Chat:
         self.slack = LocalSlack(
             signing_secret=self._secret,
             bot_token="xoxb-test",
+            app_token="xapp-test",
             clock=self.clock,
             scopes=SCOPES,
             request_time=lambda: self.clock.now().timestamp(),
@@ -134,6 +140,8 @@ class Chat:
         urls = {"slack_url": self.slack.api_url, "github_url": self.github.api_url}
         path.write_text(self._settings.format(folder=self.folder, **urls) + self._products)
         environment = {
+            **({"OPSBOT_SLACK__MODE": "socket"} if self.socket else {}),
+            "SLACK_APP_TOKEN": "xapp-test",
             "SLACK_BOT_TOKEN": "xoxb-test",
             "SLACK_SIGNING_SECRET": self._secret,
             "GITHUB_TOKEN": self.github.token,
@@ -145,6 +153,8 @@ class Chat:
         await self.bot.start()
         address = f"http://127.0.0.1:{self.bot.port}"
         self.slack.deliver_to(f"{address}/slack/events")
+        if self.socket:
+            self.slack.deliver_through_sockets()
         self.github.deliveries.hooks.clear()
         self.github.add_hook(f"{address}/github/webhook", self._secret)
 
@@ -181,6 +191,42 @@ class Chat:
         """Fill in the form, by the labels of its fields, and send it."""
         sent = await self.slack.submit(PEOPLE[who], view.id, answers)
         assert sent.ok, sent
+
+    async def is_refused(self, who: str, view: LocalView, answers: Mapping[str, str], *wanted: str) -> str:
+        """Send a form that is wrong: it stays open with what was entered, and says what is wrong; all that it says."""
+        sent = await self.slack.submit(PEOPLE[who], view.id, answers)
+        said = "\n".join(sent.errors.values())
+        assert sent.errors and not sent.failure and all(text in said for text in wanted), sent
+        return said
+
+    async def form(self, who: str, title: str) -> LocalView:
+        """The form that has opened on somebody's screen."""
+
+        def look() -> LocalView | None:
+            views = self.slack.open_views(PEOPLE[who])
+            return views[-1] if views and views[-1].title == title else None
+
+        return await self.until(look, f"the form {title!r} of {who}", passing=0)
+
+    async def attaches(self, who: str, message: LocalMessage) -> LocalView:
+        """Choose "Turn into incident note" in the menu of a message; the form."""
+        done = await self.slack.use_shortcut(PEOPLE[who], message.channel, message.ts, "incident_note")
+        assert done.ok, done
+        return await self.form(who, "Incident note")
+
+    async def home(self, who: str, *wanted: str) -> LocalView:
+        """Somebody opens the home tab, and waits until it says so."""
+        await self.slack.open_home(PEOPLE[who])
+        return await self.home_shows(who, *wanted)
+
+    async def home_shows(self, who: str, *wanted: str) -> LocalView:
+        """Wait until an open home tab says so, without opening it again."""
+
+        def look() -> LocalView | None:
+            view = self.slack.home(PEOPLE[who])
+            return view if view and all(text in view.shown for text in wanted) else None
+
+        return await self.until(look, f"{wanted} on the home tab of {who}")
 
     async def comments(self, who: str, text: str, issue: int = 42) -> int:
         """A comment on the GitHub issue; its id."""
@@ -281,7 +327,7 @@ class Chat:
             await asyncio.sleep(0.02)
             looks += 1
             # Whoever has been busy for long may itself be waiting for time to pass.
-            if passing and looks % 8 == 0 and (looks >= 32 or not await self._busy()):
+            if passing and looks % 4 == 0 and (self._pausing() or looks >= 32 or not (looks % 8 or await self._busy())):
                 await self.clock.advance(1)
                 passed, looks = passed + 1, 0
         return found
@@ -293,6 +339,11 @@ class Chat:
             await asyncio.sleep(0.03)
             idle = 0 if await self._busy() or await self._acting() else idle + 1
 
+    def _pausing(self) -> bool:
+        """Whether a comment waits for nothing but the second that GitHub wants between two."""
+        github = self.bot.delivery.surfaces.get("github") if self.bot else None
+        return isinstance(github, GitHubPort) and github.surface.pausing
+
     async def _acting(self) -> bool:
         """Whether an action is at work. One that has ended and whose expectation is watched waits for time to pass."""
         if self.bot is None:
@@ -301,12 +352,8 @@ class Chat:
         for state in (RunState.model_validate_json(row.state) for row in rows):
             if not state.busy:
                 continue
-            number = state.plan.runbook.steps[state.busy.step].number
-            operation = f"{state.plan.run_id}:{number}:{state.busy.attempt}"
-            ended = sa.select(tables.journal.c.operation).where(
-                tables.journal.c.operation == operation, tables.journal.c.result.is_not(None)
-            )
-            if not await self.bot.store.rows(ended):
+            watching = self.bot.engine.performer.progress.get(state.plan.run_id)
+            if watching is None or watching.work != state.busy:
                 return True
         return False
 
@@ -337,7 +384,11 @@ class Chat:
             sa.select(outbox).where(
                 sa.or_(
                     outbox.c.status == "waiting",
-                    sa.and_(outbox.c.status == "given up", ~outbox.c.problem.startswith("acknowledged")),
+                    sa.and_(
+                        outbox.c.status == "given up",
+                        ~outbox.c.problem.startswith("acknowledged"),
+                        ~outbox.c.problem.startswith("a newer"),
+                    ),
                 )
             )
         )
@@ -381,7 +432,7 @@ def live(drawn: Any, *, markup: bool = True) -> set[str]:
 
 
 def run_id(card: LocalMessage | str) -> str:
-    """The id in the small print of a card or of a page."""
-    found = RUN_ID.search(card if isinstance(card, str) else card.shown)
+    """The id at the end of the small print of a card or of a page; other runs may be named before it."""
+    found: list[str] = RUN_ID.findall(card if isinstance(card, str) else card.shown)
     assert found, card
-    return found[1]
+    return found[-1]

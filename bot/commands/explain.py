@@ -202,5 +202,18 @@ def with_value(word: Word, old: str, new: str) -> str:
     return f"{word.value[: -len(old) - 1]}={quote(new)}" if word.is_option and word.value != old else quote(new)
 
 
+def unknown_second(text: str, words: Sequence[Word], group: CommandGroup, seconds: Mapping[str, str]) -> CommandError:
+    """``/somas dlq lst``: the family is known, the word behind it is not."""
+    close = nearest(words[2].value, seconds)
+    head = words[1].value.casefold()
+    lines = [line_of(words, {2: second}) for second in close]
+    return fault(
+        f"/{group.root} {head} has no {said(words[2].value)}.{did_you_mean(close, seconds)}",
+        text,
+        words[2],
+        (*lines, f"/{group.root} help {head}"),
+    )
+
+
 def _names(word: Word, option: Argument) -> bool:
     return word.is_option and word.value.partition("=")[0].casefold().replace("_", "-") in option.names

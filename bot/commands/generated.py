@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from bot.commands.help import argument_line, danger_words, description, level_words
+from bot.commands.help import argument_line, danger_words, description, level_words, standing_words
 from bot.commands.registry import Command, CommandGroup
 from bot.commands.signature import syntax, usage
 from bot.errors import UserError
@@ -27,10 +27,23 @@ _MANIFEST_NOTICE = f"""\
 _DESCRIPTION = 140
 _USAGE_HINT = 1000
 
-# What each is for: events that mention the bot; messages, cards and threads; the slash commands themselves.
-# Histories are read only to find a message of ours again whose posting was interrupted.
-SCOPES = ("app_mentions:read", "channels:history", "chat:write", "commands", "groups:history")
-EVENTS = ("app_mention",)
+# What each is for: events that mention the bot; messages, cards and threads; the slash commands and the shortcut; the
+# pictures of reports;
+# what people write to the bot alone. Histories of channels are read only to find a message of ours again whose posting
+# was interrupted.
+SCOPES = (
+    "app_mentions:read",
+    "channels:history",
+    "chat:write",
+    "commands",
+    "files:write",
+    "groups:history",
+    "im:history",
+    "usergroups:read",
+)
+EVENTS = ("app_home_opened", "app_mention", "message.im")
+SHORTCUT = "incident_note"  # callback id of the one in the menu of a message
+SHORTCUT_NAME = "Turn into incident note"  # at most 24 characters, Slack's limit
 
 
 def manifest(products: Sequence[Product], own: Sequence[CommandGroup], host: str = "YOUR-HOST") -> str:
@@ -55,11 +68,24 @@ def manifest(products: Sequence[Product], own: Sequence[CommandGroup], host: str
         "features": {
             "bot_user": {"display_name": "opsbot", "always_online": True},
             "slash_commands": slash_commands,
+            "app_home": {
+                "home_tab_enabled": True,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": False,
+            },
+            "shortcuts": [
+                {
+                    "name": SHORTCUT_NAME,
+                    "type": "message",
+                    "callback_id": SHORTCUT,
+                    "description": "Attach this message to a run: its thread and the audit log",
+                }
+            ],
         },
         "oauth_config": {"scopes": {"bot": list(SCOPES)}},
         "settings": {
             "event_subscriptions": {"request_url": address, "bot_events": list(EVENTS)},
-            "interactivity": {"is_enabled": True, "request_url": address},
+            "interactivity": {"is_enabled": True, "request_url": address, "message_menu_options_url": address},
             "org_deploy_enabled": False,
             "socket_mode_enabled": False,
             "token_rotation_enabled": False,
@@ -159,7 +185,7 @@ def _groups(products: Iterable[Product], own: Iterable[CommandGroup]) -> list[Co
 def _command_section(group: CommandGroup, command: Command) -> list[str]:
     parts = [f"### /{group.root} {command.verb}", _prose(command.help), *map(_prose, description(command))]
     parts.append(f"```text\n{usage(group.root, command)}\n```")
-    arguments = syntax(command).arguments
+    arguments = [each for each in syntax(command).arguments if not each.standing]
     if arguments:
         parts.append("\n".join(f"- {_markdown(argument_line(each))}" for each in arguments))
     examples = "\n".join(command.examples)
@@ -167,6 +193,8 @@ def _command_section(group: CommandGroup, command: Command) -> list[str]:
     mark = "**" if command.danger is Danger.DESTRUCTIVE else ""
     danger = danger_words(command.danger)
     parts.append(f"Danger: {mark}{danger}{mark}. Who may: {level_words(command.level)}.")
+    if told := standing_words(command):
+        parts.append(_prose(told))
     return parts
 
 

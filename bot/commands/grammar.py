@@ -26,6 +26,7 @@ from bot.commands.explain import (
     listed,
     option_at,
     said,
+    unknown_second,
     value_at,
     with_value,
     without,
@@ -33,13 +34,16 @@ from bot.commands.explain import (
 from bot.commands.lexer import Word
 from bot.commands.nearest import nearest
 from bot.commands.pointer import CommandError
-from bot.commands.registry import Command, CommandContext, CommandGroup, Reply
+from bot.commands.registry import Command, CommandContext, CommandGroup, Reply, Standing
 from bot.commands.signature import Argument, Syntax, syntax
+from bot.commands.verbs import family, find_verb, has_head, heads, near_heads, with_verb
 from bot.errors import UserError
 
 LONGEST = 8000  # characters of one command; Slack itself sends less
 _SUGGESTIONS = 3
 _RUN_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)  # a ULID
+
+_ANY_NAME = "x"  # stands for a name that is not known yet
 
 Groups = Mapping[str, CommandGroup]
 
@@ -59,11 +63,28 @@ class Invocation:
         """The whole command, one way of writing it: ``/somas restart project-42 --reason "two words"``."""
         return line_of(self.words)
 
+    @property
+    def standing(self) -> Standing:
+        """The options that the command has without saying so; ``dry_run`` also where it says so."""
+        given = self.arguments
+        return Standing(bool(given.get("dry_run")), bool(given.get("queue")), str(given.get("take_over") or "").strip())
+
+    @property
+    def plain_line(self) -> str:
+        """The line without what says how to deal with a target on which somebody works already."""
+        words = self.words
+        for argument in syntax(self.command).arguments:
+            if argument.standing and argument.name != "dry_run" and self.arguments.get(argument.name):
+                words = lexer.split(without(words, argument))
+        return line_of(words)
+
     async def call(self, context: CommandContext) -> Reply:
         """Run the command's function."""
         positional: list[Any] = [context]
-        by_name = dict(self.arguments)
-        for name, kind in syntax(self.command).kinds.items():
+        known = syntax(self.command)
+        standing = {argument.name for argument in known.arguments if argument.standing}
+        by_name = {name: value for name, value in self.arguments.items() if name not in standing}
+        for name, kind in known.kinds.items():
             if kind is inspect.Parameter.VAR_POSITIONAL:
                 positional.extend(by_name.pop(name, ()))
             elif kind is not inspect.Parameter.KEYWORD_ONLY:
@@ -80,6 +101,7 @@ class HelpWanted:
     group: CommandGroup | None = None
     verb: str | None = None
     unconfigured: str = ""
+    family: str = ""  # of the group's two-word verbs those that begin with it
 
 
 Parsed = Invocation | HelpWanted
@@ -114,7 +136,7 @@ def mention_line(text: str, groups: Groups, unconfigured: Collection[str] = ()) 
     words = _split(text)
     if not words or words[0].asks_for_help or _root(words[0]) in {*_roots(groups), *_folded(unconfigured)}:
         return text.strip() if not words or words[0].asks_for_help else _slashed(text, words)
-    owners = [root for root, group in _roots(groups).items() if _verb(group, words[0].value)]
+    owners = [root for root, group in _roots(groups).items() if has_head(group, words[0].value)]
     rest = text[words[0].start :].strip()
     if len(owners) == 1:
         return f"/{owners[0]} {rest}"
@@ -137,7 +159,7 @@ def thread_line(text: str, run_id: str, groups: Groups, unconfigured: Collection
         return mention_line(text, groups, unconfigured)
     if not words or (words[0].asks_for_help and len(words) == 1):
         return "/runs help"
-    verb = _verb(runs, words[0].value)
+    verb = find_verb(runs, words[0].value)
     if verb is None or words[0].quoted or _root(words[0]) in _roots(groups):
         return mention_line(text, groups, unconfigured)
     rest = text[words[0].end :].strip()
@@ -147,6 +169,52 @@ def thread_line(text: str, run_id: str, groups: Groups, unconfigured: Collection
     takes_run = first is not None and _is_run(first)
     given = f"{run_id} " if takes_run and not names_run and not asks_help else ""
     return f"/runs {verb} {given}{rest}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Unnamed:
+    """A command that leaves out what it works on: the name of a ``kind`` fits between ``before`` and ``after``."""
+
+    root: str
+    kind: str
+    before: str
+    after: str
+
+    def line(self, name: str) -> str:
+        """The command with the name."""
+        return f"{self.before} {lexer.quote(name)}{self.after}"
+
+
+def unnamed(text: str, groups: Groups) -> Unnamed | None:
+    """What a command leaves out when its first argument is an existing thing that a place can stand for.
+
+    None for a command that names it, for one that names nothing, and for one that a name would not make valid.
+    """
+    try:
+        words = _split(text)
+    except UserError:
+        return None
+    group = _roots(groups).get(_root(words[0])) if len(words) > 1 else None
+    if group is None:
+        return None
+    words = with_verb(words, group, 1)
+    if not words[1].verb:
+        return None
+    verb = words[1].value
+    first = next((each for each in syntax(group.commands[verb]).arguments if each.positional), None)
+    if first is None or first.existing is None or first.variadic:
+        return None
+    with suppress(UserError):
+        parsed = _parse(text, groups, ())
+        if not isinstance(parsed, Invocation) or parsed.arguments.get(first.name) is not None:
+            return None
+    wanted = Unnamed(group.root, first.existing.kind, text[: words[1].end], text[words[1].end :])
+    try:
+        given = _parse(wanted.line(_ANY_NAME), groups, ())
+    except UserError:
+        return None
+    named = isinstance(given, Invocation) and given.arguments.get(first.name) == _ANY_NAME
+    return wanted if named else None
 
 
 def defects(groups: Groups) -> list[str]:
@@ -184,12 +252,16 @@ def _parse(text: str, groups: Groups, unconfigured: Collection[str]) -> Parsed:
     words = (Word(f"/{root}", words[0].start, words[0].end), *words[1:])
     if len(words) == 1:
         return HelpWanted(group)
-    verb = _verb(group, words[1].value) if not words[1].quoted else None
-    if verb is None:
+    words = with_verb(words, group, 1)
+    if not words[1].verb:
         if words[1].asks_for_help:
-            return _help_verb(text, words, group, words[2:3])
+            return _help_verb(text, words, group, words[2:4])
+        if (seconds := family(group, words[1].value)) and not words[1].quoted:
+            if len(words) == 2 or words[2].asks_for_help:
+                return HelpWanted(group, family=words[1].value.casefold())
+            raise unknown_second(text, words, group, seconds)
         raise _unknown_verb(text, words, group, roots)
-    words = (words[0], Word(verb, words[1].start, words[1].end), *words[2:])
+    verb = words[1].value
     command = group.commands[verb]
     known = syntax(command)
     if _wants_help(words[2:], known):
@@ -213,11 +285,6 @@ def _folded(names: Collection[str]) -> set[str]:
 
 def _root(word: Word) -> str:
     return "" if word.quoted else word.value.removeprefix("/").casefold()
-
-
-def _verb(group: CommandGroup, typed: str) -> str | None:
-    folded = typed.casefold().replace("_", "-")
-    return next((verb for verb in group.commands if verb.casefold() == folded), None)
 
 
 def _is_run(argument: Argument) -> bool:
@@ -244,12 +311,12 @@ def _help(text: str, words: Sequence[Word], groups: Groups, unconfigured: Collec
     roots = _roots(groups)
     root = _root(words[1])
     if root in roots:
-        return _help_verb(text, words, roots[root], words[2:3])
+        return _help_verb(text, words, roots[root], words[2:4])
     if root in _folded(unconfigured):
         return HelpWanted(unconfigured=root)
-    owners = [group for group in roots.values() if _verb(group, words[1].value)]
+    owners = [group for group in roots.values() if has_head(group, words[1].value)]
     if len(owners) == 1:
-        return _help_verb(text, words, owners[0], words[1:2])
+        return _help_verb(text, words, owners[0], words[1:3])
     if owners:
         lines = tuple(f"/{group.root} help {words[1].value.casefold()}" for group in owners)
         raise fault(f"Which one: {' or '.join(lines)}?", text, words[1], lines)
@@ -265,12 +332,14 @@ def _help(text: str, words: Sequence[Word], groups: Groups, unconfigured: Collec
 def _help_verb(text: str, words: Sequence[Word], group: CommandGroup, named: Sequence[Word]) -> HelpWanted:
     if not named or named[0].asks_for_help:
         return HelpWanted(group)
-    verb = _verb(group, named[0].value)
-    if verb is not None:
-        return HelpWanted(group, verb)
-    close = nearest(named[0].value, group.commands)
+    joined = with_verb(named, group, 0)
+    if joined[0].verb:
+        return HelpWanted(group, joined[0].value)
+    if family(group, named[0].value):
+        return HelpWanted(group, family=named[0].value.casefold())
+    close = nearest(named[0].value, heads(group))
     raise fault(
-        f"/{group.root} has no verb {said(named[0].value)}.{did_you_mean(close, group.commands)}",
+        f"/{group.root} has no verb {said(named[0].value)}.{did_you_mean(close, heads(group))}",
         text,
         named[0],
         (*(f"/{group.root} help {each}" for each in close), f"/{group.root} help"),
@@ -357,14 +426,14 @@ def _exclude(text: str, words: Sequence[Word], known: Syntax, arguments: Mapping
 def _unknown_root(text: str, words: Sequence[Word], roots: Mapping[str, CommandGroup]) -> CommandError:
     typed = _root(words[0]) or words[0].value
     typed_verb = typed.replace("_", "-")
-    owners = [root for root, group in roots.items() if _verb(group, typed)]
+    owners = [root for root, group in roots.items() if has_head(group, typed)]
     close = [] if owners else nearest(typed, roots)
     if owners:
         more = f" {said(typed)} is a verb of {listed([f'/{each}' for each in owners])}."
     elif close:
         more = f" Did you mean {listed([f'/{each}' for each in close], 'or')}?"
-    elif meant := nearest(typed, [verb for group in roots.values() for verb in group.commands], 1):
-        typed_verb, owners = meant[0], [root for root, group in roots.items() if meant[0] in group.commands]
+    elif meant := nearest(typed, [verb for group in roots.values() for verb in heads(group)], 1):
+        typed_verb, owners = meant[0], [root for root, group in roots.items() if meant[0] in heads(group)]
         more = f" Did you mean {listed([f'/{root} {meant[0]}' for root in owners], 'or')}?"
     else:
         more = f" There are {listed([f'/{each}' for each in roots])}." if roots else ""
@@ -377,12 +446,12 @@ def _unknown_verb(
     text: str, words: Sequence[Word], group: CommandGroup, roots: Mapping[str, CommandGroup]
 ) -> CommandError:
     typed = words[1].value
-    elsewhere = [root for root, other in roots.items() if _verb(other, typed)]
-    close = nearest(typed, group.commands)
+    elsewhere = [root for root, other in roots.items() if has_head(other, typed)]
+    close = nearest(typed, heads(group)) or near_heads(group, words[1:3])
     if elsewhere:
         asked = f" It is a verb of {listed([f'/{root}' for root in elsewhere], 'and')}."
     else:
-        asked = did_you_mean(close, group.commands)
+        asked = did_you_mean(close, heads(group))
     lines = [line_of(words, {0: f"/{root}"}) for root in elsewhere]
     lines += [line_of(words, {1: verb}) for verb in close]
     lines += [f"/{group.root} help {verb}" for verb in close[:1]] or [f"/{group.root} help"]

@@ -6,10 +6,11 @@ Pure: everything comes from the signatures, docstrings and examples of the comma
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from inspect import cleandoc
 
+from bot.commands.explain import listed
 from bot.commands.grammar import HelpWanted
 from bot.commands.pointer import CommandError
 from bot.commands.registry import Command, CommandGroup, Level
@@ -35,10 +36,21 @@ from bot.messages import (
 )
 
 _SECTIONS = re.compile(r"^\s*(Parameters\n\s*-+|Args:|Arguments:|:param |Returns|Raises)", re.MULTILINE)
+_EVERYBODY = {"*": "everybody", "slack:*": "everybody on Slack", "github:*": "everybody on GitHub"}
+_MOST_NAMES = 12
 _LABEL = 75  # characters, Slack's limit for the text of a button
 
 
-def help_message(wanted: HelpWanted, groups: Mapping[str, CommandGroup], products: Sequence[Product] = ()) -> Message:
+Who = Callable[[Level], Sequence[str]]
+"""The people who have at least that level, by name; as ``Access.who``."""
+
+
+def help_message(
+    wanted: HelpWanted,
+    groups: Mapping[str, CommandGroup],
+    products: Sequence[Product] = (),
+    who: Who | None = None,
+) -> Message:
     """The answer to a ``HelpWanted``. ``products`` are all installed ones, also those that are not configured."""
     if wanted.unconfigured:
         product = next((each for each in products if each.name.casefold() == wanted.unconfigured.casefold()), None)
@@ -47,8 +59,8 @@ def help_message(wanted: HelpWanted, groups: Mapping[str, CommandGroup], product
     if wanted.group is None:
         return general_help(groups, products)
     if wanted.verb is None:
-        return overview(wanted.group)
-    return verb_help(wanted.group, wanted.group.commands[wanted.verb])
+        return overview(wanted.group, wanted.family)
+    return verb_help(wanted.group, wanted.group.commands[wanted.verb], who)
 
 
 def general_help(groups: Mapping[str, CommandGroup], products: Sequence[Product] = ()) -> Message:
@@ -76,14 +88,16 @@ def general_help(groups: Mapping[str, CommandGroup], products: Sequence[Product]
     return message(*blocks, summary="What opsbot can do")
 
 
-def overview(group: CommandGroup) -> Message:
-    """The verbs of a root, one line each; what changes something says so."""
+def overview(group: CommandGroup, family: str = "") -> Message:
+    """The verbs of a root, one line each; what changes something says so. ``family``: only those that begin so."""
     items = []
     for command in group.commands.values():
+        if family and command.verb.partition(" ")[0].casefold() != family:
+            continue
         mark = "" if command.danger is Danger.READ else f" ({command.danger.value})"
         items.append(line(Code(_short(group.root, command)), ": ", *prose(command.help), mark))
     return message(
-        Heading(f"/{group.root}"),
+        Heading(f"/{group.root} {family}".rstrip()),
         Paragraph(prose(group.summary)),
         Bullets(tuple(items)),
         Note(
@@ -94,13 +108,13 @@ def overview(group: CommandGroup) -> Message:
                 f'"{Danger.CHANGE.value}" changes something; "{Danger.DESTRUCTIVE.value}" needs a second person.',
             )
         ),
-        summary=f"The verbs of /{group.root}",
+        summary=f"The verbs of /{group.root} {family}".rstrip(),
     )
 
 
-def verb_help(group: CommandGroup, command: Command) -> Message:
+def verb_help(group: CommandGroup, command: Command, who: Who | None = None) -> Message:
     """Usage, arguments, options, examples, danger and who may."""
-    arguments = syntax(command).arguments
+    arguments = [each for each in syntax(command).arguments if not each.standing]
     blocks: list[Block | str] = [
         Heading(f"/{group.root} {command.verb}"),
         Paragraph(prose(command.help)),
@@ -114,8 +128,10 @@ def verb_help(group: CommandGroup, command: Command) -> Message:
     blocks += [
         Paragraph(line("Examples" if len(command.examples) > 1 else "Example")),
         Bullets(tuple(line(Code(example)) for example in command.examples)),
-        Fields((("Danger", line(danger_words(command.danger))), ("Who may", line(level_words(command.level))))),
+        Fields((("Danger", line(danger_words(command.danger))), ("Who may", line(_who_may(command.level, who))))),
     ]
+    if told := standing_words(command):
+        blocks.append(Note(prose(told)))
     return message(*blocks, summary=f"How to use /{group.root} {command.verb}")
 
 
@@ -133,16 +149,29 @@ def not_configured(product: Product) -> Message:
     )
 
 
-def error_message(error: UserError) -> Message:
-    """What a ``UserError`` says: the sentence, the typed line with a caret, and the suggestions as buttons."""
+def error_message(error: UserError, number: str = "", fill_in: str = "") -> Message:
+    """What a ``UserError`` says: the sentence, the typed line with a caret, and the suggestions as buttons.
+
+    ``number`` is under what the log has it; ``fill_in`` is a command that lacks something: pressing it asks for that.
+    """
     blocks: list[Block] = []
     sentence = error.sentence if isinstance(error, CommandError) else error.message
     blocks.append(Paragraph(line(sentence)))
     if isinstance(error, CommandError) and error.pointer:
         blocks.append(CodeBlock(error.pointer))
-    if error.suggestions:
-        blocks.append(Buttons(tuple(Button(_label(each), each) for each in error.suggestions)))
+    buttons = tuple(Button(_label(each), each) for each in error.suggestions)
+    if fill_in:
+        buttons = (Button("Fill it in…", fill_in, "primary"), *buttons)
+    if buttons:
+        blocks.append(Buttons(buttons))
+    if number:
+        blocks.append(number_note(number))
     return Message(summary=sentence.split("\n", 1)[0], blocks=tuple(blocks), colour="warning")
+
+
+def number_note(number: str) -> Note:
+    """The short id under which the log has what was refused."""
+    return Note(line(f"id {number}"))
 
 
 def prose(text: str) -> Line:
@@ -195,6 +224,24 @@ def danger_words(danger: Danger) -> str:
 def level_words(level: Level) -> str:
     """Who may use a command of that level."""
     return {"viewer": "viewers, operators and admins", "operator": "operators and admins", "admin": "admins"}[level]
+
+
+def _who_may(level: Level, who: Who | None) -> str:
+    """``operators and admins: alice, bob and scotlaclair``."""
+    if who is None:
+        return level_words(level)
+    names = [_EVERYBODY.get(each, each) for each in who(level)]
+    shown = names[:_MOST_NAMES] + ([f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else [])
+    return f"{level_words(level)}: {listed(shown)}" if names else f"{level_words(level)}; there are none yet"
+
+
+def standing_words(command: Command) -> str:
+    """The options that every command of its kind has."""
+    every = "Every command that changes something takes ``--dry-run``: it shows what would be done, and does nothing."
+    busy = "``--queue`` waits for a target on which somebody works, ``--take-over TARGET`` cancels what they do there."
+    if command.danger is Danger.READ:
+        return ""
+    return f"{every} {busy}" if command.starts_run else every
 
 
 def _short(root: str, command: Command) -> str:

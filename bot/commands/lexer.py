@@ -28,12 +28,16 @@ HELP_WORDS = frozenset({"help", "--help", "-h", "-?", "?"})
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """``value`` is what is meant, ``text[start:end]`` how it was typed. ``quoted``: it is certainly not an option."""
+    """``value`` is what is meant, ``text[start:end]`` how it was typed. ``quoted``: it is certainly not an option.
+
+    ``verb``: the verb of the command, which may be two words (``dlq list``).
+    """
 
     value: str
     start: int
     end: int
     quoted: bool = False
+    verb: bool = False
 
     @property
     def is_option(self) -> bool:
@@ -72,6 +76,8 @@ def quote(value: str) -> str:
 
 def spell(word: Word) -> str:
     """The word as it is best typed."""
+    if word.verb:
+        return word.value
     if word.quoted or not word.is_option:
         return quote(word.value) if word.quoted or word.value not in ("-", "--") else word.value
     name, equals, value = word.value.partition("=")

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from bot.clock import Clock
 from bot.handler import Danger, Target
-from bot.incoming import Actor, Place
+from bot.incoming import Actor, Incoming, Place
 from bot.messages import Message
 from bot.runbooks.model import Runbook
+from bot.runs.model import Ancestor
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,24 @@ class StartRun:
     budget: timedelta | None = None
     drill: bool = False
     faults: tuple[str, ...] = ()
+    ancestor: Ancestor | None = None
 
 
-Reply = Answer | StartRun | None
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a changing command asks for that starts no run. The command itself only looks; the bot then does it.
+
+    ``shows`` is all that happens with ``--dry-run``. Else ``send`` is called, which may be called again after a crash;
+    then ``store``, in the transaction in which the command is marked as handled: that happens once. Its argument is
+    the connection; what it returns is answered.
+    """
+
+    shows: Message
+    send: Callable[[], Awaitable[None]] | None = None
+    store: Callable[[Any], Awaitable[Answer | None]] | None = None
+
+
+Reply = Answer | StartRun | Change | None
 """None: there is nothing to say, the run's thread shows what happened."""
 
 
@@ -60,7 +76,27 @@ class CommandContext:
     clock: Clock
     handler: Any
     runbooks: Mapping[str, Runbook]  # by id, of this product
-    key: str = ""  # of the incoming: makes what the command does happen once
+    reports: Any = None  # bot.reports.commands.ReportDesk, of a product that is measured
+    incoming: Incoming | None = None  # as it was received
+    # Tells how many of how many are done, from any thread; shown when the command takes longer than a second.
+    progress: Callable[[int, int], None] | None = None
+
+    @property
+    def key(self) -> str:
+        """Of the incoming: makes what the command does happen once."""
+        return self.incoming.key if self.incoming else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The options that a changing command has without saying so.
+
+    ``--dry-run`` has every one. Those that start runs have two more for a target on which somebody works already.
+    """
+
+    dry_run: bool = False
+    queue: bool = False
+    take_over: str = ""  # the target's name, typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +110,13 @@ class Existing:
 
     kind: str
     normalise: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Marks a parameter for which a form offers the names of a kind; what they stand for is judged by the command."""
+
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +153,7 @@ class Command:
     danger: Danger
     level: Level
     examples: tuple[str, ...]  # whole commands: "/somas restart project-42 --from verify"
+    starts_run: bool = False  # it asks for a run, which locks a target
 
     @property
     def help(self) -> str:
@@ -125,6 +169,13 @@ class CommandGroup:
         self.summary = summary
         self.commands: dict[str, Command] = {}
 
+    def include(self, others: CommandGroup) -> None:
+        """Have the verbs of a part of this group too, behind its own."""
+        for verb, command in others.commands.items():
+            if verb in self.commands:
+                raise ValueError(f"/{self.root} {verb} is defined twice")
+            self.commands[verb] = command
+
     def command(
         self,
         *,
@@ -132,8 +183,12 @@ class CommandGroup:
         examples: tuple[str, ...],
         verb: str | None = None,
         level: Level | None = None,
+        starts_run: bool = True,
     ) -> Callable[[CommandFunction], CommandFunction]:
-        """Register a function as a verb. Without ``level``: viewer for what reads, operator for what changes."""
+        """Register a function as a verb. Without ``level``: viewer for what reads, operator for what changes.
+
+        ``starts_run``: a changing verb asks for a run on a target, unless it says that it does not.
+        """
 
         def register(function: CommandFunction) -> CommandFunction:
             name = verb or function.__name__.replace("_", "-")
@@ -142,7 +197,8 @@ class CommandGroup:
             if not examples or not function.__doc__:
                 raise ValueError(f"/{self.root} {name} needs a docstring and at least one example")
             needed = level or ("viewer" if danger is Danger.READ else "operator")
-            self.commands[name] = Command(name, function, danger, needed, examples)
+            starts = starts_run and danger is not Danger.READ
+            self.commands[name] = Command(name, function, danger, needed, examples, starts)
             return function
 
         return register

@@ -10,14 +10,15 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from bot.commands.registry import Command, Existing, Implied, Metavar, OneOf
+from bot.commands.registry import Command, Existing, Implied, Metavar, Offered, OneOf
+from bot.handler import Danger
 
 _VALUES = {int: "N", float: "NUMBER", str: "TEXT", timedelta: "DURATION"}
 
@@ -40,6 +41,8 @@ class Argument:
     implied: Implied | None
     one_of: str
     metavar: str
+    standing: bool = False  # every command of its kind has it; no command says so itself
+    offered: str = ""  # the kind of names that a form offers for it
 
     @property
     def placeholder(self) -> str:
@@ -90,7 +93,9 @@ def syntax(command: Command) -> Syntax:
         if len(found.field_info.names) != 1 or found.field_info.names[0] not in parameters:
             continue  # a field of a structured parameter; its parent stands for it
         parameter = parameters[found.field_info.names[0]]
-        arguments.append(_argument(parameter, found.names, found.parameter.help, found.get_choices(), found.required))
+        argument = _argument(parameter, found.names, found.parameter.help, found.get_choices(), found.required)
+        own = parameter.name in inspect.signature(command.function).parameters
+        arguments.append(argument if own else replace(argument, standing=True))
     options = {name.casefold(): argument for argument in arguments for name in argument.names}
     kinds = {name: parameter.kind for name, parameter in parameters.items()}
     return Syntax(app, tuple(arguments), options, kinds)
@@ -100,7 +105,7 @@ def usage(root: str, command: Command) -> str:
     """``/somas restart <project> [--from STAGE | --full] [--dry-run]``."""
     parts = [f"/{root} {command.verb}"]
     shown: set[str] = set()
-    arguments = syntax(command).arguments
+    arguments = [each for each in syntax(command).arguments if not each.standing or each.name == "dry_run"]
     for argument in arguments:
         if argument.positional:
             parts.append(argument.placeholder)
@@ -147,7 +152,29 @@ def _without_context(command: Command) -> _Shown:
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     hints = typing.get_type_hints(holder, globalns=scope, include_extras=True)
     resolved = [each.replace(annotation=hints.get(each.name, str)) for each in visible]
+    named = {each.name for each in resolved}
+    standing = [each for each in _standing(command) if each.name not in named]
+    keywords = [each for each in resolved if each.kind is inspect.Parameter.VAR_KEYWORD]
+    resolved = [*(each for each in resolved if each not in keywords), *standing, *keywords]
     return _Shown(command.verb, inspect.Signature(resolved), function.__doc__)
+
+
+def _standing(command: Command) -> list[inspect.Parameter]:
+    """The options that a changing command has without saying so; ``registry.Standing`` is what they become."""
+    if command.danger is Danger.READ:
+        return []
+    flags: list[tuple[str, Any, Any]] = [
+        ("dry_run", Annotated[bool, Parameter(help="Only show what would be done; nothing is done.")], False)
+    ]
+    if command.starts_run:
+        queue = "When somebody works on the target already: start by itself as soon as they are done."
+        over = "When somebody works on the target already: cancel their run, then start. Takes the target's name."
+        flags.append(("queue", Annotated[bool, Parameter(help=queue), OneOf("busy target")], False))
+        flags.append(("take_over", Annotated[str, Parameter(help=over), OneOf("busy target"), Metavar("TARGET")], ""))
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in flags
+    ]
 
 
 def _argument(
@@ -161,6 +188,7 @@ def _argument(
     extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is Annotated else ()
     existing = next((extra for extra in extras if isinstance(extra, Existing)), None)
     implied = next((extra for extra in extras if isinstance(extra, Implied)), None)
+    offered = next((extra.kind for extra in extras if isinstance(extra, Offered)), existing.kind if existing else "")
     one_of = next((extra.group for extra in extras if isinstance(extra, OneOf)), "")
     metavar = next((extra.name for extra in extras if isinstance(extra, Metavar)), "")
     hint = _bare_type(annotation)
@@ -194,6 +222,7 @@ def _argument(
         implied=implied,
         one_of=one_of,
         metavar=value,
+        offered=offered,
     )
 
 

@@ -95,6 +95,8 @@ async def _start_process(stage: Stage) -> dict[str, Any]:
     name = stage.target.scope if is_child else stage.target.name
     children = {spec.id: spec for spec in payment_children(crash_after=CRASH_AFTER)}
     subject = stage.target.name if is_child else "worker-3"
+    if subject != "worker-3":  # nothing else goes wrong than what is rehearsed
+        children["worker-3"] = ChildSpec("worker-3")
     behaviour = next((BEHAVIOURS[fault] for fault in BEHAVIOURS if fault in stage.faults), None)
     if behaviour or subject not in children:
         children[subject] = ChildSpec(subject, behaviour or "steady", crash_after=CRASH_AFTER)
@@ -107,13 +109,16 @@ async def _start_process(stage: Stage) -> dict[str, Any]:
         ),
         Faults(active=set(stage.faults & OF_THE_PROCESS.keys())),
     )
+    process.log_file = stage.folder / "process.log"
+    process.log_file.touch()
     if NOT_RUNNING.keys() & stage.faults:
         starting = asyncio.create_task(_start_later(process, stage), name="simulated process of a drill")
         stage.stack.push_async_callback(_cancelled, starting)
     else:
         await process.start()
         stage.stack.push_async_callback(process.stop)
-    return {"targets": {name: {"socket": stage.folder / "process.sock"}}}
+    target = {"socket": stage.folder / "process.sock", "log": process.log_file}
+    return {"targets": {name: target}, "poll_seconds": 0}
 
 
 async def _start_later(process: SupervisedProcess, stage: Stage) -> None:

@@ -22,7 +22,7 @@ import aiohttp
 
 from bot.app import installed_products
 from bot.clock import SystemClock
-from bot.commands.generated import SCOPES
+from bot.commands.generated import SCOPES, SHORTCUT, SHORTCUT_NAME
 from bot.commands.signature import usage
 from bot.demo.folder import DemoFolder
 from bot.demo.slack import Hint, LocalSlack, SlashCommand
@@ -55,6 +55,8 @@ root = "{folder}/somas"
 restart_budget = "PT{restart_seconds}S"
 [supervisor.targets.payments]
 socket = "{folder}/payments.sock"
+bind_mode = "replace_stale"
+log = "{folder}/payments.log"
 [escalation]
 contact = "scotlaclair"
 repeat = {{ low = "PT1M", medium = "PT1M", high = "PT1M", critical = "PT30S" }}
@@ -68,6 +70,11 @@ slack = "U0BOB"
 admins = ["slack:U0SCOT"]
 operators = ["slack:U0ALICE", "slack:U0BOB"]
 viewers = ["*"]
+[reports.hourly]
+product = "somas"
+channel = "C0OPS"
+cron = "0 * * * *"
+escalate = false
 """
 
 
@@ -205,9 +212,10 @@ class World:
             ),
             Hint(
                 "/supervisor runbook P1-002 worker-3",
-                "A whole runbook, as long as worker-3 still crashes: you look into the log, Bob approves.",
+                "A whole runbook on the child that crashes: the bot finds the reason in the log, Bob approves.",
             ),
             Hint("/somas status", "What is wrong with sixteen projects, the worst first."),
+            Hint("/somas report", "Which thresholds are crossed, with a picture. On the hour it comes by itself."),
             Hint("/somas restart project-4", "A slip of the finger: the bot says what there is."),
         ]
 
@@ -237,6 +245,7 @@ class World:
         self.slack.add_channel("C0OPS", "ops", members=members)
         self.slack.add_channel("C0SOMAS", "somas", members=[*members, RUNNER])
         self.slack.hints = self._hints()
+        self.slack.shortcuts = {SHORTCUT: SHORTCUT_NAME}
         groups = [*(product.commands for product in installed_products()), runs]
         self.slack.commands = [
             SlashCommand(

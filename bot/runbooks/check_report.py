@@ -11,6 +11,7 @@ from rich.text import Text
 from bot.runbooks.durations import format_duration
 from bot.runbooks.expectations import And, Expectation, NoExpectation, Question
 from bot.runbooks.lint import CheckedRunbook, Report
+from bot.runbooks.model import Clause, Step
 
 DEFAULT_WIDTH = 120
 
@@ -51,7 +52,8 @@ def _runbook(console: Console, checked: CheckedRunbook) -> None:
     about.append(f"severity {runbook.severity}")
     if runbook.total:
         sla = f", SLA {format_duration(runbook.sla)}" if runbook.sla else ""
-        about.append(f"total {format_duration(runbook.total)}{sla}")
+        then = f", then {runbook.on_overdue}" if runbook.on_overdue != "ask" else ""
+        about.append(f"total {format_duration(runbook.total)}{sla}{then}")
     if runbook.inputs:
         about.append("inputs " + ", ".join(f"{n}={v}" if v else n for n, v in runbook.inputs.items()))
     console.print(Text(" · ".join(about)))
@@ -69,10 +71,30 @@ def _runbook(console: Console, checked: CheckedRunbook) -> None:
             Text(row.action.danger.value if row.action else ""),
             Text(row.step.condition or ""),
             Text(_expects(row.expectation)),
-            Text(format_duration(row.step.budget) if row.step.budget is not None else "none"),
+            Text(_budget(row.step)),
         )
     console.print(table)
+    for clause in runbook.clauses:
+        console.print(Text(f"Escalation: when {clause.said}: {_does(clause)}"), soft_wrap=True)
     console.print()
+
+
+def _does(clause: Clause) -> str:
+    """``page L2; attach step 1, handle.health()``."""
+    parts = [
+        f"page {clause.page}" if clause.page else "",
+        f'say "{clause.tell}"' if clause.tell else "",
+        f"attach {', '.join(clause.attach)}" if clause.attach else "",
+        f'file an issue "{clause.issue.title}"' if clause.issue else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _budget(step: Step) -> str:
+    """``5min``, ``5min, then stop``."""
+    if step.budget is None:
+        return "none"
+    return format_duration(step.budget) + (f", then {step.on_overdue}" if step.on_overdue != "ask" else "")
 
 
 def _expects(tree: Expectation) -> str:

@@ -24,6 +24,7 @@ from markdown_it.token import Token
 
 from bot.runbooks import front_matter
 from bot.runbooks.binding import parse_call
+from bot.runbooks.clauses import wrong_in
 from bot.runbooks.durations import parse_duration
 from bot.runbooks.front_matter import FrontMatter
 from bot.runbooks.model import Runbook, Step
@@ -272,6 +273,14 @@ def _runbook(
     product = own.product or default_product
     steps = _steps(document, section.tables[0], bool(product), problems)
     total, sla = _total(document, section, problems)
+    numbers = {step.number for step in steps}
+    for unknown in (own.on_overdue or {}).keys() - {"*", "run", *numbers}:
+        known = f"there are {', '.join(step.number for step in steps)} and run"
+        problems.append(document.at(2, f"on_overdue: {id_} has no step {unknown[:60]}; {known}"))
+    clauses = tuple(keys.clause() for keys in own.escalation or ())
+    for clause in clauses:
+        at = document.line_with(f"when: {clause.said}") or 2
+        problems += (document.at(at, f"escalation: {wrong}") for wrong in wrong_in(clause, tuple(steps)))
     if len(problems) > before:
         return None
     return Runbook(
@@ -280,16 +289,17 @@ def _runbook(
         product=product,
         target_kind=own.target or "",
         symptoms=_said(section, "symptoms"),
-        steps=tuple(steps),
+        steps=tuple(step.model_copy(update={"on_overdue": own.overdue(step.number)}) for step in steps),
         escalation=_said(section, "escalation"),
         total=total,
         sla=sla,
+        on_overdue=own.overdue("run"),
         severity=own.severity or "high",
         inputs=own.inputs or {},
         source=document.source,
         danger=own.danger or "",
         command=own.command or "",
-        escalation_actions=tuple(own.escalation_actions or ()),
+        clauses=clauses,
         faults=tuple(own.faults or ()),
         line=section.line,
     )

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from bot.runbooks.clauses import ClauseKeys, IssueKeys
+from bot.runbooks.model import OnOverdue
 from bot.runbooks.problems import Problem, RunbookError, SourceText
 
 _MOST_LINES = 500
@@ -28,6 +30,13 @@ def _scalar(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _by_step(value: object) -> object:
+    """``on_overdue: stop`` is for the run and all its steps; ``{2: continue, run: stop}`` for those that it names."""
+    if isinstance(value, str):
+        return {"*": value}
+    return {str(key): each for key, each in value.items()} if isinstance(value, dict) else value
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
 InputName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 
@@ -42,8 +51,14 @@ class RunbookKeys(BaseModel):
     danger: Literal["read", "change", "destructive"] | None = None
     inputs: dict[InputName, Annotated[str, BeforeValidator(_scalar)]] | None = None
     command: Line | None = None
-    escalation_actions: list[Line] | None = None
+    escalation: list[ClauseKeys] | None = None
     faults: list[Line] | None = None
+    on_overdue: Annotated[dict[str, OnOverdue], BeforeValidator(_by_step)] | None = None
+
+    def overdue(self, what: str) -> OnOverdue:
+        """What is done when the budget of a step, by its number, or of the ``run`` has run out."""
+        chosen = self.on_overdue or {}
+        return chosen.get(what) or chosen.get("*") or "ask"
 
 
 class FrontMatter(RunbookKeys):
@@ -132,7 +147,9 @@ def _problems(text: SourceText, node: yaml.Node | None, error: ValidationError) 
 
 def _said(kind: str, message: str, path: list[Any]) -> str:
     if kind == "extra_forbidden":
-        known = FrontMatter if len(path) == 1 else RunbookKeys
+        known: type[BaseModel] = FrontMatter if len(path) == 1 else RunbookKeys
+        if "escalation" in path:
+            known = IssueKeys if "issue" in path else ClauseKeys
         return "there is no such key; there are " + ", ".join(sorted(known.model_fields))
     return message.removeprefix("Value error, ").replace("Input should be", "must be")
 
@@ -141,6 +158,10 @@ def _position(node: yaml.Node | None, path: list[Any]) -> tuple[int, str]:
     """The line of the key and its text; the front matter's first line when it cannot be found."""
     line, spot = 2, ""
     for part in path:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 2
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         for key, value in node.value:

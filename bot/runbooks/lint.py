@@ -12,6 +12,7 @@ from rapidfuzz import fuzz, process
 
 from bot.handler import Action, Danger, FactDefinition, Product, Provenance
 from bot.runbooks.binding import find_action, parse_call, placeholders
+from bot.runbooks.clauses import attached_step
 from bot.runbooks.document import code_spans
 from bot.runbooks.durations import format_duration
 from bot.runbooks.expectations import (
@@ -35,7 +36,7 @@ from bot.runbooks.expectations import (
     walk,
 )
 from bot.runbooks.library import RunbookLibrary
-from bot.runbooks.model import Runbook, Step
+from bot.runbooks.model import Clause, Runbook, Step
 from bot.runbooks.problems import Problem, SourceText
 
 _RANK = {"": 0, Danger.READ: 1, Danger.CHANGE: 2, Danger.DESTRUCTIVE: 3}
@@ -127,6 +128,8 @@ class _Check:
         steps = tuple(self._step(step) for step in self.runbook.steps)
         self._danger(steps)
         self._budgets()
+        for clause in self.runbook.clauses:
+            self._clause(clause)
         if not self.runbook.escalation:
             self._say(self.runbook.line, "the runbook has no **Escalation**: line, so nobody knows when to call whom")
         return CheckedRunbook(self.runbook, steps)
@@ -153,6 +156,9 @@ class _Check:
         self._expectation(step, tree)
         if step.budget is None:
             self._say(step.line, f"step {step.number} has no duration, so nothing escalates", level="warning")
+            if step.on_overdue != self.runbook.on_overdue:
+                said = f"on_overdue: {step.on_overdue} of step {step.number} never applies, because it has no duration"
+                self._say(step.line, said)
         elif (longest := _longest(tree)) > step.budget:
             said = f"the expectation may take {format_duration(longest)}, the step has {format_duration(step.budget)}"
             self._say(step.line, said, step.expectation)
@@ -182,11 +188,38 @@ class _Check:
             self._say(step.line, message, calls[-1], "warning")
         action = find_action(self.product, step.action)
         if action is None:
-            known = [name for entry in self.product.actions for name in (entry.name, *entry.aliases)]
-            near = process.extractOne(step.action, known, scorer=fuzz.ratio, score_cutoff=70)
-            hint = f"; did you mean {near[0].removesuffix('()')}()?" if near else ""
+            hint = self._near(step.action)
             self._say(step.line, f"{self.product.name} has no action {step.action}(){hint}", step.action)
         return action
+
+    def _clause(self, clause: Clause) -> None:
+        """What a clause attaches has to be there, and may only read: nobody approves it."""
+        line = self.document.line_with(f"when: {clause.said}") or self.runbook.line
+        if clause.kind == "over budget" and not (self.runbook.total or self.runbook.sla):
+            self._say(line, "the run has no budget that it could be over; add **Total estimated duration**:")
+        for text in clause.attach:
+            if attached_step(text):
+                continue
+            call = parse_call(text)
+            spot = call.name if call else text
+            at = self.document.line_with(text) or line
+            if self.product is None:
+                self._say(at, f"{text} cannot be attached, because the runbook has no product", spot)
+            elif call is None:
+                if not _known(text, self.facts):
+                    near = process.extractOne(text, list(self.facts), scorer=fuzz.ratio, score_cutoff=60)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    self._say(at, f"{self.product.name} has no fact {text}{hint}", spot)
+            elif (action := find_action(self.product, call.name)) is None:
+                self._say(at, f"{self.product.name} has no action {call.name}(){self._near(call.name)}", spot)
+            elif action.danger is not Danger.READ:
+                self._say(at, f"{call.name}() is {action.danger.value}; only what reads can be attached", spot)
+
+    def _near(self, name: str) -> str:
+        actions = self.product.actions if self.product else ()
+        known = [each for action in actions for each in (action.name, *action.aliases)]
+        near = process.extractOne(name, known, scorer=fuzz.ratio, score_cutoff=70)
+        return f"; did you mean {near[0].removesuffix('()')}()?" if near else ""
 
     def _call(self, step: Step) -> str:
         """The code span that names the action, as written."""

@@ -66,6 +66,10 @@ class SourceText:
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
+    def line_with(self, text: str) -> int:
+        """The number of the first line that holds this text; 0 when none does."""
+        return next((number for number, line in enumerate(self.lines, start=1) if text in line), 0)
+
     def at(
         self,
         line: int,

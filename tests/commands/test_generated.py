@@ -8,7 +8,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from bot.commands.generated import BEGIN, END, command_page, command_table, manifest, stale, write
+from bot.commands.generated import BEGIN, END, SCOPES, command_page, command_table, manifest, stale, write
 from bot.commands.registry import CommandContext, CommandGroup, Reply
 from bot.errors import UserError
 from bot.handler import Danger
@@ -29,14 +29,16 @@ def test_the_manifest_has_one_slash_command_per_root_and_only_the_scopes_that_ar
         " | help",
         "should_escape": True,
     }
-    assert document["oauth_config"]["scopes"]["bot"] == [
-        "app_mentions:read",
-        "channels:history",
-        "chat:write",
-        "commands",
-        "groups:history",
-    ]
-    assert document["settings"]["event_subscriptions"]["bot_events"] == ["app_mention"]
+    assert set(document["oauth_config"]["scopes"]["bot"]) == set(SCOPES)
+    assert {"app_mentions:read", "chat:write", "commands", "im:history"} <= set(SCOPES)
+    assert document["settings"]["event_subscriptions"]["bot_events"] == ["app_home_opened", "app_mention", "message.im"]
+    assert document["features"]["app_home"]["home_tab_enabled"] is True
+    assert document["features"]["app_home"]["messages_tab_read_only_enabled"] is False
+    (shortcut,) = document["features"]["shortcuts"]
+    assert (shortcut["type"], shortcut["callback_id"]) == ("message", "incident_note")
+    assert len(shortcut["name"]) <= 24 and len(shortcut["description"]) <= 150
+    menus = document["settings"]["interactivity"]["message_menu_options_url"]
+    assert menus == "https://ops.example.org/slack/events"
     assert document["settings"]["interactivity"]["request_url"] == "https://ops.example.org/slack/events"
     assert document["settings"]["socket_mode_enabled"] is False
 

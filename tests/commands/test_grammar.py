@@ -383,7 +383,7 @@ def test_usage_comes_from_the_signature() -> None:
     assert usage("supervisor", supervisor.commands["quarantine"]) == (
         "/supervisor quarantine <child> [--target TARGET] [--reason TEXT] [--dry-run]"
     )
-    assert usage("somas", somas.commands["purge"]) == "/somas purge [projects...]"
+    assert usage("somas", somas.commands["purge"]) == "/somas purge [projects...] [--dry-run]"
 
 
 def test_an_error_survives_being_stored() -> None:
@@ -589,3 +589,61 @@ def test_arguments_arrive_as_they_were_quoted(
     typed = " ".join(["/somas restart", *(parts[index] for index in order), *(["--dry-run"] if dry_run else [])])
     expected: dict[str, Any] = {"project": project, "reason": reason, "from_": stage}
     assert understood(typed) == ("somas restart", expected | ({"dry_run": True} if dry_run else {}))
+
+
+# -- verbs of two words
+
+
+async def _nothing(context: CommandContext) -> None:
+    """Do nothing."""
+
+
+def two_words() -> dict[str, CommandGroup]:
+    group = CommandGroup("somas", "The pipeline")
+    for verb in ("status", "dlq list", "dlq purge"):
+        group.command(danger=Danger.READ, examples=(f"/somas {verb}",), verb=verb)(_nothing)
+    return {"somas": group}
+
+
+@pytest.mark.parametrize("typed", ["/somas dlq list", "/SOMAS DLQ List", "@opsbot dlq list", "@opsbot somas dlq list"])
+def test_a_verb_may_be_two_words(typed: str) -> None:
+    groups = two_words()
+    mentioned = typed.removeprefix("@opsbot ")
+    parsed = parse(typed, groups) if mentioned == typed else parse_mention(mentioned, groups)
+    assert isinstance(parsed, Invocation)
+    assert (parsed.command.verb, parsed.line) == ("dlq list", "/somas dlq list")
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("/somas dlq", ("", "dlq")),
+        ("/somas dlq help", ("", "dlq")),
+        ("/somas help dlq", ("", "dlq")),
+        ("help dlq", ("", "dlq")),
+        ("/somas dlq list --help", ("dlq list", "")),
+        ("/somas help dlq list", ("dlq list", "")),
+        ("help somas dlq purge", ("dlq purge", "")),
+    ],
+)
+def test_help_for_a_family_and_for_one_of_it(typed: str, wanted: tuple[str, str]) -> None:
+    parsed = parse(typed, two_words())
+    assert isinstance(parsed, HelpWanted)
+    assert (parsed.verb or "", parsed.family) == wanted
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "suggested"),
+    [
+        ("/somas dlq lst", '/somas dlq has no "lst". Did you mean list?', "/somas dlq list"),
+        ("/somas dql list", '/somas has no verb "dql". Did you mean dlq?', "/somas dlq list"),
+        ("/somas dlq project-42", '/somas dlq has no "project-42". It has list and purge.', "/somas help dlq"),
+        ('/somas "dlq list"', '/somas has no verb "dlq list"', "/somas dlq"),
+        ("/dlq list", 'There is no command "/dlq". "dlq" is a verb of /somas.', "/somas dlq list"),
+    ],
+)
+def test_half_of_a_two_word_verb_is_wrong(typed: str, said: str, suggested: str) -> None:
+    with pytest.raises(CommandError) as wrong:
+        parse(typed, two_words())
+    assert wrong.value.sentence.startswith(said)
+    assert wrong.value.suggestions[0].startswith(suggested)

@@ -53,7 +53,9 @@ Examples
 - /somas restart project-42
 - /somas restart project-42 --from verify --reason "flaky runner"
 Danger: changes something: shows what it will do, and does it
-Who may: operators and admins"""
+Who may: operators and admins
+Every command that changes something takes --dry-run: it shows what would be done, and does nothing. \
+--queue waits for a target on which somebody works, --take-over TARGET cancels what they do there."""
     )
 
 

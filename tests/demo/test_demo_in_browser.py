@@ -6,10 +6,12 @@ page shows.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -101,7 +103,7 @@ async def test_a_child_is_quarantined_and_a_restart_runs_out_of_time() -> None:
         await alice.types("/somas restart project-42")
         title = "Restart a project at a stage: project-42"
         restart = alice.card(title)
-        await expect(restart).to_contain_text("Step 4 of 4: running", timeout=SOON)
+        await expect(restart).to_contain_text("Step 6 of 6: running", timeout=SOON)
         await expect(restart).to_contain_text(re.compile(rf"\d+ s left of {RESTART_SECONDS} s, until \d\d:\d\d"))
         await expect(restart).to_contain_text(re.compile(r'Wait(s|ing) .*stage\.status == "in_progress"'))
         await alice.opens_thread(restart)
@@ -112,13 +114,13 @@ async def test_a_child_is_quarantined_and_a_restart_runs_out_of_time() -> None:
         await expect(restart).to_contain_text("Paged scotlaclair 1 time, not acknowledged yet")
         await expect(scot.locator(".badge")).to_be_visible()
         await alice.reads(
-            "has used 80 %", "Step 4 needs a decision", 'Seen: stage.status = "retrying"', "Outcome: not met"
+            "has used 80 %", "Step 6 needs a decision", 'Seen: stage.status = "retrying"', "Outcome: not met"
         )
 
         await alice.becomes("Scot")
         call = alice.page_of(title)
         await expect(call.locator(".mention-me")).to_have_text("@scotlaclair")
-        await expect(call).to_contain_text('Expected: stage.status == "in_progress"')
+        await expect(call).to_contain_text('Expected: (stage.status == "in_progress"')
         # The time of the step and that of its expectation end together: whichever is noticed first is what Scot reads.
         await expect(call).to_contain_text(re.compile(r'Seen: stage\.status = "retrying"|used up its 12 s'))
         await call.get_by_role("button", name="Acknowledge").click()
@@ -129,8 +131,8 @@ async def test_a_child_is_quarantined_and_a_restart_runs_out_of_time() -> None:
 
         await alice.becomes("Alice")
         await alice.says_in_thread('@opsbot fail --reason "nobody started it"')
-        await expect(restart).to_contain_text("Failed at step 4 of 4", timeout=SOON)
-        await expect(restart.get_by_test_id("action")).to_have_count(0)
+        await expect(restart).to_contain_text("Failed at step 6 of 6", timeout=SOON)
+        await expect(restart.get_by_test_id("action")).to_have_text(["Draft the post-incident issue"])
         await alice.reads("Run ended as failed by alice", "nobody started it")
 
 
@@ -142,15 +144,18 @@ async def test_a_whole_runbook_with_an_approval_beside_a_restart_that_is_answere
         await expect(box).to_have_value("/somas restart project-23")
         await box.press("Enter")
         restart = alice.card("Restart a project at a stage: project-23")
-        await expect(restart).to_contain_text("Step 4 of 4: running", timeout=SOON)
+        await expect(restart).to_contain_text("Step 6 of 6: running", timeout=SOON)
 
         await alice.types("/supervisor runbook P1-002 worker-3")
         card = alice.card("P1-002 Child Task Crash Loop: worker-3")
-        await expect(card).to_contain_text("Step 2 of 5: waiting for a decision", timeout=SOON * 2)
-        await card.get_by_role("button", name="Done").click()
-        await expect(card).to_contain_text("Step 4 of 5: waiting for approval", timeout=SOON)
+        await expect(card).to_contain_text("Step 5 of 6: waiting for approval", timeout=SOON * 3)
         await alice.opens_thread(card)
-        await alice.reads("Step 4 needs approval", "Will do exactly this: ", '"command": "remove_child"')
+        await alice.reads(
+            "invoice 4711 has no currency",
+            "Step 5 needs approval",
+            "Will do exactly this: ",
+            '"command": "remove_child"',
+        )
 
         dialog = alice.page.get_by_test_id("modal")
         await alice.becomes("Bob")
@@ -158,14 +163,13 @@ async def test_a_whole_runbook_with_an_approval_beside_a_restart_that_is_answere
         await expect(dialog).to_contain_text('"child_path": "/worker-3"')
         await dialog.get_by_label("Type worker-3 to approve").fill("worker-4")
         await dialog.get_by_role("button", name="Approve").click()
-        await alice.reads("Only visible to you", "Type the target's name, worker-3, to approve.")
-        await card.get_by_role("button", name="Approve…").click()
+        await expect(dialog).to_contain_text('Nothing was approved: you typed "worker-4"', timeout=SOON)
         await dialog.get_by_label("Type worker-3 to approve").fill("worker-3")
         await dialog.get_by_role("button", name="Approve").click()
         await expect(dialog).to_have_count(0)
 
         await expect(card).to_contain_text("Done after", timeout=SOON * 2)
-        for step in ("1. Query", "2. Find", "3. Stop", "4. Remove", "5. Verify"):
+        for step in ("1. Query", "2. Find", "3. Read", "4. Stop", "5. Remove", "6. Verify"):
             await expect(card).to_contain_text(f"✓  {step}")
         await alice.reads("bob approved", "child.present = false", "Run done")
         assert len(await alice.replies()) == len(set(await alice.replies()))
@@ -187,7 +191,7 @@ async def test_the_bot_is_killed_in_the_middle_of_a_restart() -> None:
         await alice.types("/somas restart project-42")
         title = "Restart a project at a stage: project-42"
         card = alice.card(title)
-        await expect(card).to_contain_text("Step 4 of 4: running", timeout=SOON)
+        await expect(card).to_contain_text("Step 6 of 6: running", timeout=SOON)
         await alice.opens_thread(card)
         await alice.reads("has used 80 %", timeout=WHEN_TIME_IS_OVER)
 
@@ -197,12 +201,13 @@ async def test_the_bot_is_killed_in_the_middle_of_a_restart() -> None:
         await expect(call).to_be_visible(timeout=WHEN_TIME_IS_OVER)
         called = float(await call.get_attribute("data-ts") or 0)
         assert called < back + RESTART_SECONDS - 4, "the budget began anew"
-        await expect(card).to_contain_text("not met, over its budget")
-        await alice.reads("Step 4 needs a decision")
+        # The page came in time; the expectation is looked at for its whole time again after a restart.
+        await expect(card).to_contain_text("not met, over its budget", timeout=WHEN_TIME_IS_OVER)
+        await alice.reads("Step 6 needs a decision", timeout=SOON)
 
         await running.kill_bot()
-        await card.get_by_role("button", name="Failed").click()
-        await expect(card).to_contain_text("Failed at step 4 of 4", timeout=SOON)
+        await card.get_by_role("combobox", name="⋯").select_option(label="Failed")
+        await expect(card).to_contain_text("Failed at step 6 of 6", timeout=SOON)
         await alice.reads("Run ended as failed by alice")
 
         said = await alice.replies()
@@ -211,3 +216,52 @@ async def test_the_bot_is_killed_in_the_middle_of_a_restart() -> None:
             assert sum(once in one for one in said) == 1, (once, said)
         assert await alice.card(title).count() == 1
         assert await call.count() == 1
+
+
+async def test_a_whole_incident(tmp_path: Path) -> None:
+    """Alice starts, Bob approves, nobody starts the pipeline in time, Scot is paged and acknowledges, Alice finishes.
+
+    ``OPSBOT_SCREENSHOTS=docs/images`` keeps what each of them sees for the documentation.
+    """
+    shots = Path(os.environ.get("OPSBOT_SCREENSHOTS") or tmp_path)
+    async with visit() as (_, alice):
+
+        async def keep(name: str) -> None:
+            await alice.page.mouse.move(0, 0)
+            await alice.page.screenshot(path=shots / f"{name}.png")
+            assert 20_000 < (shots / f"{name}.png").stat().st_size < 300_000
+
+        await alice.types("/somas restart project-42 --full")
+        title = "Start a project over: project-42"
+        card = alice.card(title)
+        await expect(card).to_contain_text("waiting for approval", timeout=SOON)
+        await alice.opens_thread(card)
+        await alice.reads("needs approval", "Will do exactly this: ", "bob")
+
+        await alice.becomes("Bob")
+        dialog = alice.page.get_by_test_id("modal")
+        await card.get_by_role("button", name="Approve…").click()
+        await dialog.get_by_label("Type project-42 to approve").fill("project-42")
+        await keep("approve")
+        await dialog.get_by_role("button", name="Approve").click()
+        await expect(dialog).to_have_count(0)
+        await alice.reads("bob approved")
+        await expect(card).to_contain_text("Step 6 of 6: running", timeout=SOON)
+
+        await expect(alice.page_of(title)).to_be_visible(timeout=WHEN_TIME_IS_OVER)
+        await alice.becomes("Scot")
+        call = alice.page_of(title)
+        await expect(call.locator(".mention-me")).to_have_text("@scotlaclair")
+        await keep("page")
+        await call.get_by_role("button", name="Acknowledge").click()
+        await expect(alice.channel).to_contain_text("Acknowledged by scotlaclair at", timeout=SOON)
+        await alice.reads("scotlaclair acknowledged the page")
+
+        await alice.becomes("Alice")
+        await alice.says_in_thread("@opsbot done")
+        await expect(card).to_contain_text("Done after", timeout=SOON)
+        await expect(card.get_by_test_id("action")).to_have_text(["Draft the post-incident issue"])
+        await alice.reads("Run done")
+        await keep("incident")
+        said = await alice.replies()
+        assert len(said) == len(set(said)), said

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.clock import ManualClock, SystemClock
@@ -77,7 +78,7 @@ async def test_the_names_of_the_supervisor_runbook(process: Handler) -> None:
 
 async def test_every_fact_of_a_process_and_the_exact_ones_stand_in_its_answer(process: Any) -> None:
     state = await process.clients["payments"].state()
-    answer = state.model_dump()
+    answer = msgspec.to_builtins(state)
     for fact in (await every_fact(supervisor.product, process, CHILD)).values():
         honest(fact)
         declared = next(one for one in supervisor.product.facts if one.name == fact.name)

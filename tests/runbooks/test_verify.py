@@ -208,11 +208,11 @@ async def test_what_has_rotted_in_the_supervisor_runbook(ask_supervisor: Asks, t
     found = await ask_supervisor(original(SUPERVISOR))
     expected = {
         8: "every possible outcome meets it, so the step checks nothing",
-        9: "`ShutdownPhase::Completed`; Supervisor does not tell it",
+        9: "`ShutdownPhase::Completed`; Supervisor has no `ShutdownPhase`; it is state_delta.result.phase",
         11: "`health.status`; Supervisor does not tell `health.status`; the bot derives it from: state was answered",
         12: "does not tell `dashboard_link`",
         18: "it is child_runtime_records[].restart_limit.used",
-        19: "`TaskExit::Failed`; Supervisor does not tell it",
+        19: "`TaskExit::Failed`; Supervisor does not tell `TaskExit`; the bot derives it",
         20: "`restart_budget.tokens`; Supervisor does not tell it: the token bucket is internal",
         21: "`CommandResult::Accepted`; Supervisor has no `CommandResult`; it is result.accepted",
         25: "does not tell `health.dashboard_link`",

@@ -43,9 +43,11 @@ async def test_nobody_approves_what_they_asked_for_themselves_not_even_on_the_ot
 async def test_only_operators_decide_anything_about_a_run(tmp_path: Path, somas: str) -> None:
     async with Chat(tmp_path, somas) as chat:
         card, run, state = await asked_for(chat)
-        for verb in ("deny", "cancel", "skip", "done", "fail", "retry", "proceed", "ack"):
+        for verb in ("deny", "cancel", "skip", "done", "fail", "retry", "proceed"):
             await chat.types("carol", f"/runs {verb} {run}")
             await chat.is_told("carol", "needs an operator, and you are not one")
+        await chat.types("carol", f"/runs ack {run}")
+        await chat.is_told("carol", "Only an operator, or somebody whom the page calls, can acknowledge it")
         await chat.types("carol", approval(run, state))
         await chat.is_told("carol", "needs an operator, and you are not one")
         await chat.presses("carol", "Deny", card)  # a button is a command of whoever presses it
@@ -74,7 +76,7 @@ async def test_no_other_name_is_the_name(tmp_path: Path, somas: str) -> None:
         )
         for name in look_alikes:
             await chat.types("bob", approval(run, state, name))
-            await chat.is_told("bob", "Type the target's name, project-42, to approve")
+            await chat.is_told("bob", "Nothing was approved: ", "project-42")
         for digest in ("000000000000", "x", state.steps[state.current].digest[:11], "'*'"):
             await chat.types("bob", approval(run, state, digest=digest))
             await chat.is_told("bob", "The plan has changed since you looked at it")

@@ -17,16 +17,19 @@ from bot.demo.supervised_process import ProcessConfig, SupervisedProcess, paymen
 async def process(tmp_path: Path) -> AsyncIterator[SupervisedProcess]:
     """The process ``payments`` with worker-1 to worker-3, ledger-writer and fraud-scorer; worker-3 crashes."""
     children = tuple(replace(child, backoff=0.1) for child in payment_children(crash_after=0.1, stop_takes=0.2))
-    async with SupervisedProcess(
+    process = SupervisedProcess(
         ProcessConfig(socket=tmp_path / "payments.sock", name="payments", children=children, graceful_timeout=0.4)
-    ) as process:
+    )
+    process.log_file = tmp_path / "payments.log"
+    async with process:
         yield process
 
 
 @pytest.fixture
 def payments(tmp_path: Path) -> str:
     """The section of opsbot.toml for ``process``."""
-    return f'[supervisor.targets.payments]\nsocket = "{tmp_path}/payments.sock"\n'
+    target = f'[supervisor.targets.payments]\nsocket = "{tmp_path}/payments.sock"\nlog = "{tmp_path}/payments.log"\n'
+    return f"[supervisor]\npoll_seconds = 0\n{target}"
 
 
 @pytest.fixture

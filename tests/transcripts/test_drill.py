@@ -24,9 +24,9 @@ async def test_the_whole_procedure_is_rehearsed_and_the_real_process_hears_nothi
         before = process.requests
         await chat.types("alice", "/runs start P1-002 worker-1 --drill --input threshold=0")
         card = await chat.sees("DRILL: P1-002 Child Task Crash Loop: worker-1")
-        await chat.presses("alice", "Done", await chat.sees("DRILL: Step 2 is for a person", thread=card))
-        await chat.sees("DRILL: ✓ Step 3", "worker-1 is quarantined", thread=card)
-        asked = await chat.sees("DRILL: Step 4 needs approval", thread=card)
+        await chat.sees("DRILL: ✓ Step 2", "invoice 4711 has no currency", thread=card)
+        await chat.sees("DRILL: ✓ Step 4", "worker-1 is quarantined", thread=card)
+        asked = await chat.sees("DRILL: Step 5 needs approval", thread=card)
         form = await chat.opens("bob", "Approve…", asked)
         assert form.title == "DRILL: approve the step"
         await chat.sends("bob", form, {"Type worker-1 to approve": "worker-1"})
@@ -50,9 +50,9 @@ async def test_a_fault_pages_in_the_thread_and_notifies_nobody(
         )
         card = await chat.sees("DRILL: P1-002")
         await chat.presses("alice", "Skip", await chat.sees("DRILL: ? Step 1 needs a decision", thread=card))
-        await chat.presses("alice", "Done", await chat.sees("DRILL: Step 2 is for a person", thread=card))
-        await chat.sees("DRILL: ? Step 3 needs a decision", "worker-2", thread=card)
-        page = await chat.sees("DRILL: ", "scotlaclair", "needs you", "Step 3", thread=card)
+        await chat.presses("alice", "Done", await chat.sees("DRILL: ? Step 2 needs a decision", thread=card))
+        await chat.sees("DRILL: ? Step 4 needs a decision", "worker-2", thread=card)
+        page = await chat.sees("DRILL: ", "scotlaclair", "needs you", "Step 4", thread=card)
         assert not notifies(page)
         await chat.shows(card, "Would have paged scotlaclair")
         await chat.presses("scotlaclair", "Acknowledge", page)
@@ -109,14 +109,14 @@ async def test_a_restart_of_the_bot_starts_the_simulation_again_and_says_so(
     async with Chat(tmp_path, payments, clock=now()) as chat:
         await chat.types("alice", "/runs start P1-002 worker-1 --drill --fault crash-loop --input threshold=0")
         card = await chat.sees("DRILL: P1-002")
-        asked = await chat.sees("DRILL: Step 2 is for a person", thread=card)
+        asked = await chat.sees("DRILL: Step 5 needs approval", thread=card)
         await chat.rests()
         await chat.stop_bot()
         await chat.start_bot()
-        await chat.presses("alice", "Done", asked)
-        await chat.sees("DRILL: ✓ Step 3", "The simulation was started again with the bot", thread=card)
-        await chat.says("alice", "@opsbot cancel", thread=card)
-        await chat.thread(card, until="Run cancelled")
+        form = await chat.opens("bob", "Approve…", asked)
+        await chat.sends("bob", form, {"Type worker-1 to approve": "worker-1"})
+        await chat.sees("DRILL: ✓ Step 5", "The simulation was started again with the bot", thread=card)
+        await chat.thread(card, until="Run done")
         assert process.executed == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.demo.supervised_process import SupervisedProcess
+from tests.somas.local_repository import add_workflows
 from tests.transcript import ON_GITHUB_ALONE, ON_GITHUB_TOO, Chat, notifies, run_id
 
 
@@ -51,10 +52,12 @@ async def test_a_comment_that_is_not_for_the_bot_gets_no_answer(tmp_path: Path, 
 async def test_a_run_on_github_is_paged_there_and_mirrored_to_slack(tmp_path: Path, root: Path, somas: str) -> None:
     """The page mentions Scot's GitHub login there and his Slack id here; his comment acknowledges both."""
     async with Chat(tmp_path, somas, settings=ON_GITHUB_TOO) as chat:
+        add_workflows(chat.github)
         await chat.comments("alice", "/somas restart project-42")
         mirrored = await chat.sees("Restart a project at a stage: project-42", "Asked for by alice")
-        await chat.sees("Nothing was dispatched", thread=mirrored)
-        on_issue = await chat.sees_comment("Restart a project at a stage: project-42", "Step 4 of 4: running")
+        await chat.sees("✓ Step 3", "GitHub took the dispatch", thread=mirrored)
+        await chat.sees("✓ Step 5", thread=mirrored)
+        on_issue = await chat.sees_comment("Restart a project at a stage: project-42", "Step 6 of 6: running")
         assert run_id(on_issue) == run_id(mirrored)
         await chat.passes(minutes=10)
         page = await chat.sees_comment("@scotlaclair", "needs you.", "Watch until the stage runs")
@@ -71,7 +74,7 @@ async def test_a_run_on_github_is_paged_there_and_mirrored_to_slack(tmp_path: Pa
             assert each.labels == []
         await chat.sees("scotlaclair acknowledged the page", thread=mirrored)
         await chat.comments("alice", f"/runs cancel {run_id(mirrored)}")
-        await chat.sees_comment("Cancelled at step 4 of 4")
+        await chat.sees_comment("Cancelled at step 6 of 6")
         await chat.thread(mirrored, until="Run cancelled by alice")
         assert len([1 for login, _ in chat.github.comments(42) if login == "opsbot"]) == 2  # a card and a page
 
@@ -99,3 +102,34 @@ async def test_who_may_on_github(tmp_path: Path, process: SupervisedProcess, pay
         await chat.comments("Alice", "/supervisor quarantine worker-11")
         await chat.sees_comment('There is no child "worker-11"', "/supervisor quarantine worker-1")
         assert process.executed == []
+
+
+async def test_deliveries_that_come_backwards_doubled_and_never(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    """The edit arrives before the comment, one of the two twice, a third is lost: each command runs once."""
+    async with Chat(tmp_path, payments, settings=ON_GITHUB_ALONE) as chat:
+        await chat.passes(seconds=70)  # the poller has begun
+        chat.github.deliveries.hold()
+        typed = chat.github.comment("alice", 42, "/supervisor quarantine worker-1")
+        chat.github.edit("alice", typed, "/supervisor quarantine worker-1\n\n/supervisor quarantine worker-2")
+        chat.github.deliveries.double = 1
+        chat.github.comment("alice", 42, "/supervisor status")
+        chat.github.deliveries.release(backwards=True)
+        chat.github.deliveries.drop = 1
+        chat.github.comment("alice", 42, "/supervisor quarantine ledger-writer")
+        await chat.github.settled()
+        await chat.sees_comment("Quarantine worker-1 of payments", "Done after")
+        await chat.sees_comment("Quarantine worker-2 of payments", "Done after")
+        for _ in range(2):
+            await chat.passes(seconds=61)
+        await chat.sees_comment("Quarantine ledger-writer of payments", "Done after")
+        await chat.passes(seconds=61)
+        assert sorted(process.executed) == [
+            "quarantine_child /ledger-writer",
+            "quarantine_child /worker-1",
+            "quarantine_child /worker-2",
+        ]
+        answers = [body for login, body in chat.github.comments(42) if login == "opsbot"]
+        assert len(answers) == 4  # three cards and one status
+        chat.github.read(42)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bot.demo.slack import LocalMessage
 from bot.demo.somas_projects import ProjectWriter
-from tests.transcript import Chat, notifies, run_id
+from tests.transcript import PEOPLE, Chat, notifies, run_id
 
 
 def folder(root: Path, project: int) -> Path:
@@ -83,7 +83,7 @@ async def test_restart_until_the_pipeline_answers(tmp_path: Path, root: Path, so
         await chat.sees("✓ Step 2", 'stage.status = "retrying"', "Outcome: met", thread=card)
         await chat.sees("Step 3", "Will do: Nothing will be dispatched: GitHub is not configured", thread=card)
         await chat.sees("✓ Step 3", "Nothing was dispatched: GitHub is not configured", thread=card)
-        await chat.shows(card, "Step 4 of 4: running", "10 min")
+        await chat.shows(card, "Step 6 of 6: running", "10 min")
         assert card.labels == ["Cancel run"]
 
         state, events = state_of(root, 42), events_of(root, 42)
@@ -105,10 +105,12 @@ async def test_restart_until_the_pipeline_answers(tmp_path: Path, root: Path, so
             "✓ Step 2: Back up state.json and set the stage to retry, under SOMAS's own locks",
             "Step 3: Start the pipeline again",
             "✓ Step 3: Start the pipeline again",
-            "✓ Step 4: Watch until the stage runs",
+            "– Step 4 was not needed",
+            "– Step 5 was not needed",
+            "✓ Step 6: Watch until the stage runs",
             "Run done",
         ]
-        await chat.shows(card, "Done after 4 min", "✓  4. Watch until the stage runs — met")
+        await chat.shows(card, "Done after 4 min", "✓  6. Watch until the stage runs — met")
         assert card.labels == []
 
 
@@ -172,8 +174,9 @@ async def test_a_plan_that_changed_after_it_was_approved_is_not_executed(
         form = await chat.opens("bob", "Approve…", first)
         await chat.sends("bob", form, {"Type project-42 to approve": "project-42"})
         second = await chat.sees("Step 2 needs approval", "harden", thread=card)
-        await chat.sends("scotlaclair", old_form, {"Type project-42 to approve": "project-42"})
-        await chat.is_told("scotlaclair", "The plan has changed since you looked at it. Read the new one")
+        answer = {"Type project-42 to approve": "project-42"}
+        await chat.is_refused("scotlaclair", old_form, answer, "The plan has changed since you looked at it. Read the")
+        await chat.slack.close_view(PEOPLE["scotlaclair"], old_form.id)
         assert files_of(root, 42) == before
         form = await chat.opens("scotlaclair", "Approve…", second)
         await chat.sends("scotlaclair", form, {"Type project-42 to approve": "project-42"})
@@ -213,18 +216,18 @@ async def test_what_cannot_be_restarted_says_what_to_do(tmp_path: Path, root: Pa
 async def test_time_runs_out_and_scot_is_paged_until_he_acknowledges(tmp_path: Path, root: Path, somas: str) -> None:
     async with Chat(tmp_path, somas) as chat:
         card = await restarts(chat, "/somas restart project-42")
-        await chat.shows(card, "Step 4 of 4: running")
+        await chat.shows(card, "Step 6 of 6: running")
         await chat.passes(minutes=8)
-        await chat.sees("Step 4 has used 80 % of its 10 min", thread=card)
+        await chat.sees("Step 6 has used 80 % of its 10 min", thread=card)
         await chat.passes(minutes=2)
-        in_thread = await chat.sees("needs you.", "Step: 4 of 4: Watch until the stage runs", thread=card)
+        in_thread = await chat.sees("needs you.", "Step: 6 of 6: Watch until the stage runs", thread=card)
         page = await chat.sees("needs you.", "Repeats at 12:30 until somebody acknowledges")
         assert notifies(in_thread) == notifies(page) == {"@U0SCOT"}
         await chat.shows(card, "Paged scotlaclair 1 time, not acknowledged yet. Again at 12:30.")
 
         await chat.passes(minutes=20)
-        in_thread_again = await chat.sees("needs you (page 2).", thread=card)
-        again = await chat.sees("needs you (page 2).")
+        in_thread_again = await chat.sees("needs you (2nd page).", thread=card)
+        again = await chat.sees("needs you (2nd page).")
         assert notifies(in_thread_again) == notifies(again) == {"@U0SCOT"}
         await chat.presses("scotlaclair", "Acknowledge", again)
         for each in (in_thread, page, in_thread_again, again):
@@ -237,7 +240,7 @@ async def test_time_runs_out_and_scot_is_paged_until_he_acknowledges(tmp_path: P
 
         pipeline_starts(chat, root, 42, "verify")
         await chat.presses("scotlaclair", "Retry", card)
-        await chat.sees("scotlaclair retries step 4", thread=card)
+        await chat.sees("scotlaclair retries step 6", thread=card)
         await chat.thread(card, until="Run done")
         await chat.shows(card, "page acknowledged by scotlaclair")
 
@@ -255,8 +258,8 @@ async def test_scot_acknowledges_in_the_thread(tmp_path: Path, root: Path, somas
         await chat.says("scotlaclair", "@opsbot fail --reason 'the runner is down'", thread=card)
         await chat.sees("Run ended as failed by scotlaclair", "the runner is down", thread=card)
         await chat.thread(card, until="Run ended as failed by scotlaclair")
-        await chat.shows(card, "Failed at step 4 of 4", "ended by scotlaclair")
-        assert card.labels == []
+        await chat.shows(card, "Failed at step 6 of 6", "ended by scotlaclair")
+        assert card.labels == ["Draft the post-incident issue"]
 
 
 async def test_scot_acknowledges_under_the_page_itself(tmp_path: Path, root: Path, somas: str) -> None:
@@ -281,11 +284,11 @@ async def test_scot_acknowledges_under_the_page_itself(tmp_path: Path, root: Pat
 async def test_cancel_while_a_step_works(tmp_path: Path, root: Path, somas: str) -> None:
     async with Chat(tmp_path, somas) as chat:
         card = await restarts(chat, "/somas restart project-42")
-        await chat.shows(card, "Step 4 of 4: running")
+        await chat.shows(card, "Step 6 of 6: running")
         await chat.presses("bob", "Cancel run", card)
         await chat.sees("bob asked to cancel; the step that is at work is being stopped", thread=card)
         await chat.thread(card, until="Run cancelled by bob")
-        await chat.shows(card, "Cancelled at step 4 of 4", "ended by bob")
+        await chat.shows(card, "Cancelled at step 6 of 6", "ended by bob")
         assert state_of(root, 42)["status"] == "retrying"  # what was done stays done
         await chat.types("bob", "/somas restart project-42")  # and the project is free again
         second = await chat.sees("Restart a project at a stage", "Asked for by bob")
@@ -312,7 +315,7 @@ async def test_two_people_on_one_project(tmp_path: Path, root: Path, somas: str)
     async with Chat(tmp_path, somas) as chat:
         card = await restarts(chat, "/somas restart project-42 --reason 'flaky gate'")
         await chat.types("bob", "/somas restart project-42 --full")
-        await chat.is_told("bob", "alice already works on project-42: flaky gate", "since 12:00 UTC", run_id(card))
+        await chat.is_told("bob", "alice already works on project-42: flaky gate", "since 12:00,", run_id(card))
         await chat.types("bob", "/somas restart project-19 --from verify")  # another project is free
         other = await chat.sees("Restart a project at a stage: project-19")
         await chat.sees("Nothing was dispatched", thread=other)
@@ -329,21 +332,23 @@ async def test_runs_list_and_show_and_the_verbs_of_a_run_that_has_ended(tmp_path
         await chat.types("carol", "/runs list")
         await chat.sees("No run is open")
         card = await restarts(chat, "/somas restart project-42")
-        await chat.shows(card, "Step 4 of 4: running")
+        await chat.shows(card, "Step 6 of 6: running")
         run = run_id(card)
         await chat.types("carol", "/runs list")
-        await chat.sees(run, "Restart a project at a stage: project-42", "running, step 4 of 4", "alice")
+        await chat.sees(run, "Restart a project at a stage: project-42", "running, step 6 of 6", "alice")
         await chat.types("carol", f"/runs show {run.lower()}")
-        await chat.sees("Step 4 of 4: running", 'stage.status = "retrying"', run)
+        await chat.sees("Step 6 of 6: running", 'stage.status = "retrying"', run)
         pipeline_starts(chat, root, 42, "verify")
         await chat.thread(card, until="Run done")
         await chat.types("carol", "/runs list --all")
         await chat.sees(run, "done", "alice")
         await chat.types("carol", f"/runs show {run}")
         await chat.sees("Done after", "met", 'stage.status = "in_progress"')
-        for verb in ("cancel", "retry", "done", "fail", "skip", "proceed", "approve", "deny"):
+        for verb in ("cancel", "done", "fail", "skip", "proceed", "approve", "deny"):
             await chat.types("alice", f"/runs {verb} {run}")
             await chat.is_told("alice", "This run has ended (done). Start it again with: /somas restart project-42")
+        await chat.types("alice", f"/runs retry {run}")
+        await chat.is_told("alice", "This run was done. Say from which step it is to be repeated: 1, 2, 3, 4, 5, 6.")
         await chat.types("alice", f"/runs ack {run}")
         await chat.is_told("alice", "There is no open page to acknowledge")
         await chat.types("alice", f"/runs show {run[:-1]}{'0' if run[-1] != '0' else '1'}")
