@@ -85,7 +85,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
         ('[people.bob]\nslak = "U0BOB"', "people.bob.slak: is not a known key; did you mean 'slack'?"),
         (
             '[access]\nadmins = ["scot"]',
-            'access.admins: \'scot\' must be "*" or start with "slack:", "github:" or "github-role:". '
+            'access.admins: \'scot\' must be "*" or start with "slack:", "slack-group:", "github:" or "github-role:". '
             'Example: admins = ["slack:U0SCOT", "github:scotlaclair"]',
         ),
         (

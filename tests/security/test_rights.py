@@ -53,8 +53,8 @@ async def test_only_operators_decide_anything_about_a_run(tmp_path: Path, somas:
         await chat.presses("carol", "Deny", card)  # a button is a command of whoever presses it
         await chat.is_told("carol", "needs an operator, and you are not one")
         form = await chat.opens("carol", "Approve…", card)
-        await chat.sends("carol", form, {"Type project-42 to approve": "project-42"})
-        await chat.is_told("carol", "needs an operator, and you are not one")
+        typed = {"Type project-42 to approve": "project-42"}
+        await chat.is_refused("carol", form, typed, "needs an operator, and you are not one")
         assert (await chat.state(card)).steps[state.current].status == "approval"
         await chat.types("bob", f"/runs deny {run}")
         await chat.shows(card, "ailed")
