@@ -29,9 +29,12 @@ if [ ! -x "$venv/bin/pip" ]; then
     fi
     "$python" -m venv "$venv"
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+# The lock is complete, so nothing is resolved here: pip's own resolver asks for the newest release of a requirement with
+# extras before it looks at the pin, and then stops because that release has no hash. pip check proves the completeness.
+"$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
 if [ "$how" = editable ]; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 else
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
 fi
+"$venv/bin/pip" check --disable-pip-version-check
