@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -11,32 +10,28 @@ from datetime import timedelta
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.engine import make_url
-from ulid import ULID
 
-from bot import __version__, reactions
 from bot import store as tables
 from bot.access import Access
-from bot.audit import AuditLog
 from bot.breakers import Breakers, Limits
-from bot.chain import Entry
 from bot.clock import Clock, Signal, SystemClock
+from bot.connections import Connections
 from bot.delivery import Delivery
 from bot.demo.rehearsal import Rehearsals
-from bot.dispatch import Dispatcher, Roles
+from bot.dispatch import Dispatcher
 from bot.errors import SettingsError, Unavailable
 from bot.forms import FormDesk
-from bot.handler import Product, Services
+from bot.handler import Product
 from bot.homes import Homes
+from bot.housekeeping import Housekeeper
 from bot.inbox import Inbox
 from bot.incoming import Incoming, Place
 from bot.leader import Leadership
-from bot.memory import StoredMemory
 from bot.metrics import Metrics
 from bot.names import Names
 from bot.page_delivery import PageDelivery
@@ -62,20 +57,14 @@ from bot.runs.start import RunStarter
 from bot.runs.verified import Verifier
 from bot.runs.watchdog import Watchdog
 from bot.settings import SECRETS, Settings
-from bot.store import InstanceLock, Store, dumps
+from bot.store import InstanceLock, Store
 from bot.surfaces.port import HasIssues, Surface
-from bot.web import Handle, Problems, application, serve
-
-if TYPE_CHECKING:  # importing bolt takes a moment, and a bot without Slack does without it
-    from bot.surfaces.slack.app import SlackReceiver
-    from bot.surfaces.slack.client import SlackSurface
+from bot.web import application, serve
 
 log = structlog.get_logger("opsbot")
 
 T = TypeVar("T")
 NAMES_OF_SECRETS = {f"{part}.{key}": name for part, keys in SECRETS.items() for key, name in keys.items()}
-GITHUB_THREADS = 4
-KEEP_HANDLED = timedelta(days=30)  # commands and messages; runs stay
 
 
 def installed_products() -> list[Product]:
@@ -118,19 +107,28 @@ class Bot:
         self.port = settings.server.port
         limits = settings.breakers
         self.breakers = Breakers(self.clock, Limits(limits.failures, limits.seconds, limits.trials))
-        self._line: tuple[Any, Any] | None = None  # its connection and its pace, shared by everybody
         self._poll = engine_poll_seconds
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="opsbot")
         self._stack = AsyncExitStack()
-        self._checks: list[tuple[str, Problems]] = [("the database", self._store_problems)]
-        self._roles: Roles | None = None
-        self._notices: list[tuple[str, Problems]] = [("the freeze", self._frozen)]
-        self._routes: dict[str, Handle] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._connections = Connections(
+            settings,
+            self.products,
+            self._stack,
+            store=self.store,
+            clock=self.clock,
+            access=self.access,
+            names=self.names,
+            breakers=self.breakers,
+            repository_events=self.repository_events,
+            accept=self.accept,
+            run_blocking=self.run_blocking,
+        )
+        self._checks, self._tasks = self._connections.checks, self._connections.tasks
+        self._checks.append(("the database", self._store_problems))
+        self._connections.notices.append(("the freeze", self._frozen))
         self.reactions: Reactions | None = None
         self._standby = ""  # why this bot only waits
         self._listening = False
-        self._receiver: SlackReceiver | None = None
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set when another bot may lead: why. Whatever this one still does could be done twice, so it has to exit."""
 
@@ -153,9 +151,9 @@ class Bot:
         try:
             self._stack.push_async_callback(self.store.close)
             await self.store.open()
-            for name, each in (await self._connect()).items():
+            for name, each in (await self._connections.products()).items():
                 self._checks.append((name, each.handler.problems))
-            for name, surface in (await self._surfaces(listen=False)).items():
+            for name, surface in (await self._connections.surfaces(listen=False)).items():
                 self._checks.append((name, surface.problems))
             return [(name, await check()) for name, check in self._checks]
         finally:
@@ -169,7 +167,7 @@ class Bot:
         try:
             self._stack.push_async_callback(self.store.close)
             await self.store.open()
-            connected = await self._connect()
+            connected = await self._connections.products()
             folders = RunbookFolders(
                 [connected[name].product for name in connected], self.settings.runbooks.paths, self.run_blocking
             )
@@ -195,12 +193,12 @@ class Bot:
         if not self.store.path:
             await self._lead()
         await self.store.open()
-        connected = await self._connect()
+        connected = await self._connections.products()
         folders = RunbookFolders(
             [connected[name].product for name in connected], self.settings.runbooks.paths, self.run_blocking
         )
         await folders.library()
-        surfaces = await self._surfaces()
+        surfaces = await self._connections.surfaces()
         rehearsals = Rehearsals(self.products, self.clock, self.run_blocking)
         self._stack.push_async_callback(rehearsals.close)
         performer = Performer(
@@ -237,12 +235,13 @@ class Bot:
             performer=performer,
             surfaces=surfaces,
             reports=report_desks(reports, connected, self.clock, self.names),
-            roles=self._roles,
+            roles=self._connections.roles,
         )
-        if self._receiver is not None:
-            self._receiver.forms = FormDesk(dispatcher)
-            homes = Homes(desk, dispatcher.groups, self._receiver.publish_home, self.clock)
-            self._receiver.homes = homes
+        receiver = self._connections.receiver
+        if receiver is not None:
+            receiver.forms = FormDesk(dispatcher)
+            homes = Homes(desk, dispatcher.groups, receiver.publish_home, self.clock)
+            receiver.homes = homes
             homes.start()
             self._stack.push_async_callback(homes.stop)
         pages = PageDelivery(
@@ -302,7 +301,11 @@ class Bot:
         self._checks += [(f"the notifications {each.name}", each.problems) for each in notifiers]
         reports.start()
         self._stack.push_async_callback(reports.stop)
-        self._housekeeping(reports)
+        house = Housekeeper(
+            self.store, self.clock, self.settings, engine, reports, self.repository_events, self.products
+        )
+        house.start()
+        self._stack.callback(house.stop)
         self._checks += [("the runs", engine.problems), ("the outbox", delivery.problems)]
         self._checks += [("the escalations", watchdog.problems), ("the clauses", clause_work.problems)]
         self._checks.append(("the reports", reports.problems))
@@ -310,7 +313,7 @@ class Bot:
         self._checks += [(name, each.handler.problems) for name, each in connected.items()]
         self._checks += [(name, surface.problems) for name, surface in surfaces.items()]
         self.engine, self.dispatcher, self.delivery, self.watchdog = engine, dispatcher, delivery, watchdog
-        await self._tell_audit(engine.audit)
+        await house.tell_audit()
         await self._listen()
 
     def _page_places(self, escalation: Place | None) -> dict[str, Place]:
@@ -353,49 +356,6 @@ class Bot:
     async def _keep_leading(self, leadership: Leadership) -> None:
         self.lost.set_result(await leadership.keep())
 
-    async def _connect(self) -> dict[str, Connected]:
-        github_get = github_api = None
-        if self.settings.github is not None:
-            from bot.surfaces.github.calls import RepositoryCalls
-            from bot.surfaces.github.reading import reader
-
-            connection, writes = self._github_line()
-            github_get = reader(connection, self.settings.github.repository)
-            github_api = RepositoryCalls(
-                self.settings.github, connection, writes, clock=self.clock, run_blocking=self.run_blocking
-            )
-        connected = {}
-        for name, section in self.settings.products.items():
-            product = self.products[name]
-            services = Services(
-                self.clock,
-                self.run_blocking,
-                self.settings.github,
-                github_get,
-                github_api,
-                StoredMemory(self.store, name),
-                self.breakers,
-                self.names,
-                self.repository_events if self.settings.github else None,
-            )
-            handler = await product.connect(section, services)
-            self._stack.push_async_callback(handler.close)
-            connected[name] = Connected(product, handler)
-        return connected
-
-    def _github_line(self) -> tuple[Any, Any]:
-        """One connection and one pace for all that goes to GitHub: it counts the writes of a token together."""
-        if self._line is None:
-            from bot.surfaces.github.connection import SERVICE, Connection
-            from bot.surfaces.github.limiter import WriteLimiter
-
-            if self.settings.github is None:
-                raise SettingsError("github: is not configured")
-            connection = Connection(self.settings.github, self.breakers.of(SERVICE))
-            self._stack.callback(connection.close)
-            self._line = connection, WriteLimiter(self.clock)
-        return self._line
-
     # -- surfaces
 
     async def accept(self, incoming: Incoming) -> bool:
@@ -413,130 +373,6 @@ class Bot:
                 self.reactions.news.set()
         return new
 
-    async def _surfaces(self, *, listen: bool = True) -> dict[str, Surface]:
-        surfaces: dict[str, Surface] = {}
-        if self.settings.slack:
-            surfaces["slack"] = await self._slack(listen)
-        if self.settings.github:
-            surfaces["github"] = await self._github(listen)
-        return surfaces
-
-    async def _slack(self, listen: bool) -> Surface:
-        from bot.surfaces.slack.app import SlackReceiver
-        from bot.surfaces.slack.client import SERVICE, SlackSurface
-        from bot.surfaces.slack.port import SlackPort
-        from bot.surfaces.slack.socket import SlackSocket
-
-        settings = self.settings.slack
-        if settings is None:
-            raise SettingsError("slack: is not configured")
-        surface = SlackSurface(
-            settings.bot_token.get_secret_value(),
-            self.clock,
-            api_url=settings.api_url,
-            breaker=self.breakers.of(SERVICE),
-        )
-        await surface.start()
-        self._stack.push_async_callback(surface.close)
-        await self._user_groups(surface)
-        receiver = SlackReceiver(
-            signing_secret=settings.signing_secret.get_secret_value(),
-            surface=surface,
-            accept=self.accept,
-            clock=self.clock,
-            people=self.names.slack,
-        )
-        self._stack.push_async_callback(receiver.close)
-        if not listen:
-            self._checks.append(("Slack's channel", partial(surface.channel_problems, settings.channel)))
-            if settings.mode == "socket":
-                token = settings.app_token.get_secret_value()
-                self._checks.append(("Slack's socket", partial(surface.connection_problems, token)))
-        elif settings.mode == "socket":
-            socket = SlackSocket(receiver, surface, settings.app_token.get_secret_value())
-            await socket.start()
-            self._stack.push_async_callback(socket.close)
-            self._checks.append(("Slack's socket", socket.problems))
-        else:
-            self._routes["slack"] = receiver.handle
-        self._receiver = receiver
-        return SlackPort(surface, self.names.slack)
-
-    async def _user_groups(self, surface: SlackSurface) -> None:
-        from bot.surfaces.slack.groups import UserGroups
-
-        if wanted := self.access.named_groups:
-            groups = UserGroups(surface, self.clock, wanted)
-            await groups.refresh()
-            self.access.groups = groups
-            self._checks.append(("Slack's user groups", groups.problems))
-            self._tasks.append(asyncio.create_task(groups.run(), name="opsbot user groups"))
-
-    async def _github(self, listen: bool) -> Surface:
-        from bot.surfaces.github.client import GitHubSurface
-        from bot.surfaces.github.poller import BEGAN, CommentPoller
-        from bot.surfaces.github.port import GitHubPort
-        from bot.surfaces.github.redelivery import Redelivery
-        from bot.surfaces.github.roles import RepositoryRoles
-        from bot.surfaces.github.webhook import GitHubWebhook
-
-        settings = self.settings.github
-        if settings is None:
-            raise SettingsError("github: is not configured")
-        # Threads of its own: a GitHub that hangs holds up what waits for GitHub, and nothing else.
-        threads = ThreadPoolExecutor(max_workers=GITHUB_THREADS, thread_name_prefix="opsbot-github")
-        self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-
-        async def run_blocking(function: Callable[..., T], /, *args: Any) -> T:
-            return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args))
-
-        connection, writes = self._github_line()
-        surface = GitHubSurface(
-            settings, clock=self.clock, run_blocking=run_blocking, connection=connection, writes=writes
-        )
-        self._stack.push_async_callback(surface.close)
-        self._roles = RepositoryRoles(surface)
-        if not listen:
-            return GitHubPort(surface, self.names.github, settings.api_url)
-        roots = ("runs", *self.products)
-        if settings.webhook_secret.get_secret_value():
-            webhook = GitHubWebhook(
-                secret=settings.webhook_secret.get_secret_value(),
-                repository=settings.repository,
-                roots=roots,
-                accept=self.accept,
-                accept_event=self.repository_events.add,
-                clock=self.clock,
-                run_blocking=run_blocking,
-                own_login=lambda: surface.own_login,
-            )
-            self._routes["github"] = webhook.handle
-        poller = CommentPoller(
-            surface,
-            roots=roots,
-            accept=self.accept,
-            load=self._load_cursor,
-            save=self._save_cursor,
-            clock=self.clock,
-            run_blocking=run_blocking,
-            seconds=settings.poll_seconds,
-        )
-        self._tasks.append(asyncio.create_task(poller.run(), name="opsbot github poller"))
-        if "github" in self._routes:
-            redelivery = Redelivery(surface, clock=self.clock, began=partial(self._load_cursor, BEGAN))
-            self._tasks.append(asyncio.create_task(redelivery.run(), name="opsbot github redelivery"))
-            self._notices.append(("GitHub's deliveries", redelivery.notices))
-        return GitHubPort(surface, self.names.github, settings.api_url)
-
-    async def _load_cursor(self, name: str) -> str:
-        rows = await self.store.rows(sa.select(tables.cursors.c.value).where(tables.cursors.c.name == name))
-        return rows[0].value if rows else ""
-
-    async def _save_cursor(self, name: str, value: str) -> None:
-        async with self.store.write() as connection:
-            await connection.execute(self.store.insert_new(tables.cursors).values(name=name, value=value))
-            await connection.execute(tables.cursors.update().where(tables.cursors.c.name == name).values(value=value))
-
     # -- the rest
 
     async def _listen(self) -> None:
@@ -547,9 +383,9 @@ class Bot:
         app = application(
             self.metrics,
             self._checks,
-            routes=self._routes,
+            routes=self._connections.routes,
             standby=lambda: self._standby,
-            notices=self._notices,
+            notices=self._connections.notices,
         )
         try:
             runner, self.port = await serve(app, self.settings.server.host, self.settings.server.port)
@@ -620,39 +456,6 @@ class Bot:
                 )
             )
         return notifiers
-
-    def _housekeeping(self, reports: ReportRunner) -> None:
-        scheduler = AsyncIOScheduler(timezone="UTC")
-        scheduler.add_job(reports.forget_old, "cron", hour=4, minute=27, misfire_grace_time=3600, coalesce=True)
-        scheduler.add_job(self._forget_old, "cron", hour=4, minute=17, misfire_grace_time=3600, coalesce=True)
-        scheduler.start()
-        self._stack.callback(scheduler.shutdown, wait=False)
-
-    async def _tell_audit(self, audit: AuditLog) -> None:
-        """With which settings the bot works from now on; a head in the log of today proves the entries before it."""
-        told = self.settings.model_dump(mode="json")
-        configuration = hashlib.sha256(dumps(told).encode()).hexdigest()
-        access = told["access"] | {"people": told["people"]}
-        detail = {"version": __version__, "settings_sha256": configuration, "products": sorted(self.products), **access}
-        await audit.note(f"bot:{ULID()}", Entry("bot.started", self.clock.now(), detail=detail))
-        log.info("audit log", head=str(await audit.head()))
-
-    async def _forget_old(self) -> None:
-        """Delete what was handled long ago; what is still waiting stays, however old."""
-        before = self.clock.now() - KEEP_HANDLED
-        async with self.store.write() as connection:
-            await connection.execute(
-                tables.inbox.delete().where(tables.inbox.c.handled, tables.inbox.c.received_at < before)
-            )
-            await connection.execute(
-                tables.outbox.delete().where(tables.outbox.c.status != "waiting", tables.outbox.c.created_at < before)
-            )
-            await reactions.forget(connection, before)
-        await self.repository_events.forget(before)
-        await self.engine.forget_old(before)
-        if self.settings.audit.keep_days:
-            await self.engine.audit.prune(self.clock.now() - timedelta(days=self.settings.audit.keep_days))
-        log.info("audit log", head=str(await self.engine.audit.head()))
 
     async def _frozen(self) -> list[str]:
         cold = await frozen(self.store)
