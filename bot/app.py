@@ -239,7 +239,7 @@ class Bot:
         )
         receiver = self._connections.receiver
         if receiver is not None:
-            receiver.forms = FormDesk(dispatcher)
+            receiver.modals.desk = FormDesk(dispatcher)
             homes = Homes(desk, dispatcher.groups, receiver.publish_home, self.clock)
             receiver.homes = homes
             homes.start()

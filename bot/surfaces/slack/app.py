@@ -24,12 +24,9 @@ Bolt runs with ``process_before_response``: otherwise its answer waits for a pol
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,32 +34,28 @@ import structlog
 from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response
 from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltRequest
-from slack_bolt.authorization import AuthorizeResult
-from slack_bolt.authorization.async_authorize import AsyncAuthorize
 from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from slack_sdk.web.async_client import AsyncWebClient
-from sqlalchemy.exc import SQLAlchemyError
 
 from bot.clock import Clock
 from bot.commands.generated import SHORTCUT
 from bot.errors import UserError
-from bot.incoming import Actor, Incoming, Place, reference
-from bot.messages import Dialog, Message
+from bot.incoming import Incoming, reference
+from bot.messages import Message
 from bot.surfaces.delivery import TryLater, Undeliverable
-from bot.surfaces.printable import cut, one_line
+from bot.surfaces.printable import one_line
 from bot.surfaces.slack import forms, payloads, shortcut
-from bot.surfaces.slack.blocks import draw_modal, plain
-from bot.surfaces.slack.client import Identity, SlackSurface
-from bot.surfaces.slack.dialog import Where, pack_where
-from bot.surfaces.slack.elements import Json, escape
+from bot.surfaces.slack.authorization import Known, quiet_logger
+from bot.surfaces.slack.blocks import plain
+from bot.surfaces.slack.body import NEVER_OURS, parsed
+from bot.surfaces.slack.client import SlackSurface
+from bot.surfaces.slack.elements import escape
 from bot.surfaces.slack.home import home_view
-from bot.surfaces.slack.urlencoded import fields_of
+from bot.surfaces.slack.modals import Modals, in_form, reason_of
 from bot.surfaces.slack.verify import header_problem, signature_problem
 
 if TYPE_CHECKING:
-    from bot.commands.asking import Composed
-    from bot.forms import FormDesk, Offer
     from bot.homes import Homes
 
 log = structlog.get_logger("opsbot.slack")
@@ -73,47 +66,9 @@ ANYTHING = re.compile(r"(?s).*")
 Accept = Callable[[Incoming], Awaitable[bool]]
 Body = Mapping[str, Any]
 Read = Callable[[Body, datetime, str], Incoming | None]
-NEVER_OURS = frozenset(  # Slack's older ways of asking, and shortcuts that the manifest does not have
-    {
-        "interactive_message",
-        "dialog_submission",
-        "dialog_cancellation",
-        "dialog_suggestion",
-        "workflow_step_edit",
-        "shortcut",
-        "view_closed",
-    }
-)
 MENU_SECONDS = 2.0  # a menu that Slack waits for in vain says that it could not be loaded; after three seconds
-JUDGE_SECONDS = 1.2  # what takes longer to judge is accepted, and judged then
-LOOK_SECONDS = 1.0
-ERROR_SIZE = 300
 
 Stored = Literal["stored", "seen", "slow", "failed"]
-
-
-def _quiet_logger() -> logging.Logger:
-    """Bolt's warnings hold parts of requests, and its INFO holds whole bodies; what matters is logged here."""
-    logger = logging.getLogger("opsbot.slack.bolt")
-    logger.setLevel(logging.ERROR)
-    return logger
-
-
-class _Known(AsyncAuthorize):
-    """Bolt's question who the bot is, answered from the one ``auth.test`` of the start."""
-
-    def __init__(self, surface: SlackSurface) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # bolt has no annotation there
-        self._surface = surface
-
-    async def __call__(self, **_: Any) -> AuthorizeResult:
-        known = self._surface.identity or Identity("", "", "")
-        return AuthorizeResult(
-            enterprise_id=known.enterprise_id or None,
-            team_id=known.team_id,
-            bot_user_id=known.bot_user or None,
-            bot_id=known.bot_id or None,
-        )
 
 
 class SlackReceiver:
@@ -139,21 +94,19 @@ class SlackReceiver:
         self._surface = surface
         self._accept = accept
         self._clock = clock
-        self._people = people or {}
-        self._names = {user: name for name, user in self._people.items()}
         self._app_id = app_id
         self._patience = patience
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.forms: FormDesk | None = None  # without it a command that lacks something is answered with what it lacks
+        self.modals = Modals(surface, clock, people or {}, say=self._say, tell=self._tell)
         self.homes: Homes | None = None
         self.bolt = self._listeners()
 
     def _listeners(self) -> AsyncApp:
         app = AsyncApp(
             name="opsbot.slack.bolt",
-            logger=_quiet_logger(),
+            logger=quiet_logger(),
             client=AsyncWebClient(),  # bolt's own; the surface's is not lent, listeners do not call Slack
-            authorize=_Known(self._surface),
+            authorize=Known(self._surface),
             process_before_response=True,
             raise_error_for_unhandled_request=True,
             request_verification_enabled=False,  # the front door did it; Socket Mode is signed by its connection
@@ -190,7 +143,7 @@ class SlackReceiver:
         if problem := signature_problem(self._secret, request.headers, raw, now):
             return self._refused(401, problem)
         try:
-            answered = await self.answer(_parsed(raw, request.content_type))
+            answered = await self.answer(parsed(raw, request.content_type))
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             return self._refused(400, str(error) if isinstance(error, payloads.MalformedError) else "cannot be read")
         if answered.status == 200 and not answered.body:
@@ -228,7 +181,7 @@ class SlackReceiver:
             return _malformed(error)
         except payloads.TooLongError as error:
             return await _whisper(ack, str(error))
-        if self._opens_form(incoming):
+        if self.modals.opens_form(incoming):
             return await ack()
         stored, said = await self._store(incoming, "your command")
         return await _whisper(ack, said) if stored in ("slow", "failed") else await ack()
@@ -241,12 +194,12 @@ class SlackReceiver:
             if not said:
                 pressed = payloads.from_press(body, self._clock.now())
                 incoming = pressed.incoming
-                if payloads.is_home(body) and self.forms is not None:
-                    incoming = self.forms.at_home(incoming)
+                if payloads.is_home(body) and self.modals.desk is not None:
+                    incoming = self.modals.desk.at_home(incoming)
                     channel = incoming.place.channel
                 if pressed.dialog is not None:
-                    self._say(self._open(incoming, pressed.dialog))
-                elif not self._opens_form(incoming):
+                    self._say(self.modals.open(incoming, pressed.dialog))
+                elif not self.modals.opens_form(incoming):
                     _, said = await self._store(incoming, "what you pressed")
         except payloads.MalformedError as error:
             return _malformed(error)
@@ -261,8 +214,8 @@ class SlackReceiver:
         try:
             said = self._foreign(body)
             if not said:
-                incoming, composed = self._filled_in(body)
-                said, field = await self._judged(incoming, composed)
+                incoming, composed = self.modals.filled_in(body)
+                said, field = await self.modals.judged(incoming, composed)
                 if not said:
                     _, said = await self._store(incoming, "your form")
         except payloads.MalformedError as error:
@@ -271,14 +224,14 @@ class SlackReceiver:
             said = error.message
         except ValueError as error:
             said = f"This form cannot be used: {error}."
-        return await ack() if not said else await _in_form(ack, body, said, field)
+        return await ack() if not said else await ack(**in_form(body, said, field))
 
     async def _on_menu(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
         """The names for a menu, while somebody types into it."""
-        if self.forms is None or self._foreign(body):
+        if self._foreign(body):
             return await ack(options=[])
         try:
-            looked = self._offers(body)
+            looked = self.modals.offers(body)
             return await ack(options=forms.options(await asyncio.wait_for(looked, MENU_SECONDS)))
         except TimeoutError:
             log.warning("slack.slow_menu", block_id=one_line(payloads.get(body, "block_id"))[:60])
@@ -292,7 +245,7 @@ class SlackReceiver:
         try:
             said = self._foreign(body)
             if not said:
-                self._say(self._open_note(shortcut.said_of(body), user, payloads.get(body, "trigger_id"), url))
+                self._say(self.modals.open_note(shortcut.said_of(body), user, payloads.get(body, "trigger_id"), url))
         except ValueError as error:
             said = f"This message cannot be attached: {error}."
         if said:
@@ -385,7 +338,7 @@ class SlackReceiver:
             )
         error = storing.exception() if not storing.cancelled() else asyncio.CancelledError("shutting down")
         if error is not None:
-            short, reason = reference(incoming.key), _reason(error)
+            short, reason = reference(incoming.key), reason_of(error)
             log.error("slack.not_stored", id=short, key=incoming.key, reason=reason, error=type(error).__name__)
             return "failed", (
                 f"opsbot cannot store {what}, so nothing was done: {reason.rstrip('.')}. Try again; id {short}."
@@ -399,106 +352,6 @@ class SlackReceiver:
 
     async def _accepted(self, incoming: Incoming) -> bool:
         return await self._accept(incoming)
-
-    async def _open(self, incoming: Incoming, dialog: Dialog) -> None:
-        """The form of a button; nothing is stored until it is sent."""
-        place = incoming.place
-        where = pack_where(Where(incoming.text, place.channel, place.thread))
-        await self._show(incoming, draw_modal(dialog, where, self._people), "Press the button again, or type")
-
-    def _opens_form(self, incoming: Incoming) -> bool:
-        """Whether a command lacks something and its form is opened instead; nothing is stored until that is sent."""
-        form = self.forms.form_for(incoming.actor, incoming.text) if self.forms and incoming.trigger_id else None
-        if form is None:
-            return False
-        place = incoming.place
-        view = forms.form_view(form, place.channel, place.thread)
-        self._say(self._show(incoming, view, "Try again, or type it with all that it needs"))
-        return True
-
-    async def _show(self, incoming: Incoming, view: Json, otherwise: str) -> None:
-        """Open a modal within the three seconds for which the trigger is good."""
-        try:
-            await self._surface.open_view(incoming.trigger_id, view)
-        except (TryLater, Undeliverable) as error:
-            short = reference(incoming.key)
-            log.warning("slack.no_form", id=short, reason=str(error))
-            said = f"The form did not open ({error}). {otherwise}: {incoming.text} (id {short})"
-            await self._tell(incoming.place.channel, incoming.actor.id, incoming.response_url, said)
-
-    async def _open_note(self, said: shortcut.Said, user: str, trigger_id: str, url: str) -> None:
-        """The shortcut's form, with the run filled in when the message stands in its thread."""
-        place = Place(surface="slack", channel=said.channel, thread=said.thread)
-        link, run = await asyncio.gather(self._link(said), self._run_of(place))
-        author = self._names.get(said.author.partition(":")[2], said.author.partition(":")[2])
-        view = shortcut.note_view(replace(said, link=link), run, author)
-        try:
-            await self._surface.open_view(trigger_id, view)
-        except (TryLater, Undeliverable) as error:
-            log.warning("slack.no_form", reason=str(error))
-            await self._tell(said.channel, user, url, f"The form did not open ({error}). Try the shortcut again.")
-
-    async def _link(self, said: shortcut.Said) -> str:
-        """The message's address; as Slack builds it when the bot is not in that channel."""
-        try:
-            return await asyncio.wait_for(self._surface.permalink(said.channel, said.ts), LOOK_SECONDS)
-        except (TryLater, Undeliverable, TimeoutError):
-            return said.link
-
-    async def _run_of(self, place: Place) -> Offer | None:
-        if self.forms is None:
-            return None
-        try:
-            return await asyncio.wait_for(self.forms.run_of(place), LOOK_SECONDS)
-        except (TimeoutError, SQLAlchemyError, OSError) as error:
-            log.warning("slack.no_run_of_thread", reason=_reason(error))
-            return None
-
-    def _filled_in(self, body: Body) -> tuple[Incoming, Composed | None]:
-        """A sent form as a command. Raises ValueError, UserError for a form that is not ours or not any more."""
-        view, now = body["view"], self._clock.now()
-        match payloads.get(view, "callback_id"):
-            case forms.CALLBACK_ID if self.forms is not None:
-                asked = forms.read_asked(payloads.get(view, "private_metadata"))
-                composed = self.forms.compose(asked.root, asked.verb, forms.entered(view))
-                place = Place(surface="slack", channel=asked.channel, thread=asked.thread)
-                return payloads.filled_in(body, composed.line, place, now), composed
-            case shortcut.CALLBACK_ID:
-                line, said = shortcut.note_command(view)
-                place = Place(surface="slack", channel=said.channel, thread=said.thread)
-                return payloads.filled_in(body, line, place, now), None
-        return payloads.from_view(body, now)
-
-    async def _judged(self, incoming: Incoming, composed: Composed | None) -> tuple[str, str]:
-        """What is wrong with a command before it is accepted, and with which field; empty when it can be accepted."""
-        if self.forms is None:
-            return "", ""
-        try:
-            wrong = await asyncio.wait_for(self.forms.wrong(incoming, composed), JUDGE_SECONDS)
-        except TimeoutError:
-            return "", ""
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("slack.not_judged", key=incoming.key, reason=_reason(error))
-            return "", ""  # whether it can be stored shows now
-        if wrong is None:
-            return "", ""
-        short = reference(incoming.key)
-        log.info("slack.form_refused", id=short, key=incoming.key, actor=str(incoming.actor), reason=wrong.why)
-        return f"{cut(one_line(wrong.why), ERROR_SIZE)} (id {short})", wrong.field
-
-    async def _offers(self, body: Body) -> Sequence[Offer]:
-        view = body.get("view")
-        if self.forms is None or not isinstance(view, Mapping):
-            return []
-        actor = Actor(surface="slack", id=payloads.get(body, "user", "id"))
-        name = payloads.get(body, "block_id").removeprefix(forms.ARGUMENT)
-        typed = cut(payloads.get(body, "value"), 200)
-        root, verb = "runs", "note"
-        if payloads.get(view, "callback_id") == forms.CALLBACK_ID:
-            asked = forms.read_asked(payloads.get(view, "private_metadata"))
-            root, verb = asked.root, asked.verb
-        entered = {field: values[0] for field, values in forms.entered(view).items()}
-        return await self.forms.offers(actor, root, verb, name, typed, entered)
 
     async def _tell(self, channel: str, user: str, response_url: str, said: str, thread: str = "") -> None:
         try:
@@ -520,7 +373,7 @@ class SlackReceiver:
 
 def _failed_late(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("slack.failed_late", error=type(error).__name__, reason=_reason(error))
+        log.error("slack.failed_late", error=type(error).__name__, reason=reason_of(error))
 
 
 def slack_routes(receiver: SlackReceiver) -> list[web.RouteDef]:
@@ -528,82 +381,11 @@ def slack_routes(receiver: SlackReceiver) -> list[web.RouteDef]:
     return [web.post(PATH, receiver.handle)]
 
 
-def _parsed(raw: bytes, content_type: str) -> dict[str, Any]:
-    """A request's body: a form (slash command), a form that holds JSON (buttons, forms) or JSON (events).
-
-    Raises ValueError, also MalformedError with what to tell.
-    """
-    text = raw.decode("utf-8")
-    if content_type == "application/json":
-        body = json.loads(text)
-    elif content_type == "application/x-www-form-urlencoded":
-        body = fields_of(text) if text else {}
-        if "payload" in body:
-            body = json.loads(body["payload"])
-    else:
-        raise payloads.MalformedError("neither a form nor JSON")
-    if not isinstance(body, dict):
-        raise payloads.MalformedError("not an object")
-    if not body:
-        raise payloads.MalformedError("empty")
-    # bolt takes these for granted
-    kinds: tuple[tuple[str, type], ...] = (
-        ("event", dict),
-        ("actions", list),
-        ("view", dict),
-        ("command", str),
-        ("callback_id", str),
-        ("action_id", str),
-        ("block_id", str),
-    )
-    for name, kind in kinds:
-        if name in body and not isinstance(body[name], kind):
-            raise payloads.MalformedError(f"{name} is not what Slack sends")
-    if "event" in body and not isinstance(body["event"].get("type"), str):
-        raise payloads.MalformedError("event.type is missing")
-    if payloads.get(body, "type") in NEVER_OURS:
-        return body
-    if "actions" in body and not all(
-        isinstance(one, dict) and "action_id" in one for one in body["actions"][:1] or [0]
-    ):
-        raise payloads.MalformedError("actions is not what Slack sends")
-    if "actions" in body and not isinstance(body["actions"][0]["action_id"], str):
-        raise payloads.MalformedError("action_id is not a text")
-    if "view" in body and not isinstance(body["view"].get("callback_id"), str):
-        raise payloads.MalformedError("view.callback_id is missing")
-    return body
-
-
 async def _whisper(ack: AsyncAck, said: str) -> BoltResponse:
     """Answer a slash command so that only the one who typed it reads it."""
     return await ack(text=escape(said), response_type="ephemeral")
 
 
-async def _in_form(ack: AsyncAck, body: Body, said: str, field: str = "") -> BoltResponse:
-    """Say it beside the field, so that what was entered stays; a form without fields becomes the message."""
-    if block := forms.block_of(body["view"], field):
-        return await ack(response_action="errors", errors={block: said})
-    message = {
-        "type": "modal",
-        "callback_id": "opsbot_message",
-        "title": {"type": "plain_text", "text": "opsbot", "emoji": False},
-        "close": {"type": "plain_text", "text": "Close", "emoji": False},
-        "blocks": plain(said).blocks,
-    }
-    return await ack(response_action="update", view=message)
-
-
 def _malformed(error: payloads.MalformedError) -> BoltResponse:
     log.warning("slack.malformed", problem=str(error))
     return BoltResponse(status=400, body=f"{error}\n")
-
-
-def _reason(error: BaseException) -> str:
-    """What people read of an error: its own words if they were written for people, else its first line.
-
-    Only the first: SQLAlchemy's next ones hold the statement and its parameters.
-    """
-    if isinstance(error, UserError):
-        return one_line(error.message)
-    first = str(error).strip().partition("\n")[0]
-    return cut(one_line(first), 200) or type(error).__name__
