@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
 from datetime import datetime
 
@@ -20,6 +21,7 @@ log = structlog.get_logger("opsbot.reports")
 
 TIME_LIMIT = 20.0  # seconds for a picture; without it the report goes out all the same
 MOST_BARS = 8
+PASSED_ON = ("PATH", "HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")  # and no secret of the bot
 WIDTH, HEIGHT, DPI = 4.4, 4.0, 220  # inches: small, so that text of 9 points is read where 968 pixels become 330
 
 PAPER, INK, GRID = "#ffffff", "#1d1c1d", "#d0d0d0"
@@ -80,12 +82,14 @@ def draw(data: ChartData) -> bytes:
     """The PNG. Takes about a second, most of it the import."""
     from typing import Any, cast
 
+    import matplotlib
     import matplotlib.dates
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     dates = cast("Any", matplotlib.dates)  # it has no types of its own
+    matplotlib.rcParams["text.parse_math"] = False  # a name with dollar signs is a name, no formula
 
     has_trend, has_bars = len(data.trend) >= 2, bool(data.bars)
     heights = [1.0] * (has_trend + has_bars)
@@ -160,6 +164,7 @@ async def picture(data: ChartData) -> bytes | None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
     )
     try:
         async with asyncio.timeout(TIME_LIMIT):

@@ -38,6 +38,7 @@ MOST_NAMED = 8
 BRIEF = 60  # characters of what is beside
 MINUTE = timedelta(minutes=1)
 MOST_BARS = 8
+LONGEST_LABEL = 40  # characters beside a bar
 
 Name = Callable[[str], str]
 Colour = Literal["good", "warning", "bad"]
@@ -228,7 +229,9 @@ def chart_data(title: str, metrics: Sequence[Metric], reading: Reading, trend: S
             continue
         bars.append(
             Bar(
-                label=f"{each.subject.removeprefix('project-')} {metric.short or metric.title.lower()}",
+                label=brief(
+                    f"{each.subject.removeprefix('project-')} {metric.short or metric.title.lower()}", LONGEST_LABEL
+                ),
                 value=each.value,
                 warning=metric.warning,
                 critical=metric.critical,

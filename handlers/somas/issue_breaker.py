@@ -39,7 +39,8 @@ STOPS_NOT = (
 RESTARTS_NOTHING = (
     "Taking it away starts nothing. A project begins again only by a restart or by setting a trigger label anew."
 )
-_MARKER = re.compile(r"<!--\s*SOMAS_CIRCUIT_BREAKER:\s*(.*?)\s*-->", re.DOTALL)
+# Anybody may comment: bounded, so that no text of blanks keeps the bot busy.
+_MARKER = re.compile(r"<!--[ \t]{0,9}SOMAS_CIRCUIT_BREAKER:(.{0,500}?)-->", re.DOTALL)
 _REASON = "manual_trip"  # upstream cannot find a reason with brackets or blanks again
 
 

@@ -1,0 +1,52 @@
+"""What anybody may write, in a comment or as a name, keeps the bot neither busy nor quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.reports.chart import Bar, ChartData, draw, picture
+from handlers.somas.issue_breaker import history
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<!-- SOMAS_CIRCUIT_BREAKER:" + " " * 60_000,
+        "<!--" + " " * 60_000 + "SOMAS_CIRCUIT_BREAKER:",
+        "<!-- SOMAS_CIRCUIT_BREAKER:" * 2_000,
+        "<!--" * 15_000,
+    ],
+)
+def test_no_comment_is_read_for_ever(body: str) -> None:
+    """One search of a text of 65,536 characters holds the interpreter, and with it every run and every page."""
+    began = time.process_time()
+    history([], [{"body": body}] * 5, "somas:circuit-breaker")
+    assert time.process_time() - began < 1
+
+
+def bars(label: str) -> ChartData:
+    return ChartData(title=label, bars_title=label, bars=(Bar(label=label, value=5, warning=1, critical=2, shown="5"),))
+
+
+def test_a_name_that_looks_like_a_formula_does_not_take_the_picture_away() -> None:
+    assert draw(bars("a$\\frac$b, $x_{1$")).startswith(b"\x89PNG")
+
+
+async def test_what_draws_the_picture_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-secret")
+    given: dict[str, str] = {}
+    start = asyncio.create_subprocess_exec
+
+    async def started(*arguments: str, env: dict[str, str], **more: int) -> asyncio.subprocess.Process:
+        given.update(env)
+        return await start(*arguments, env=env, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    assert await picture(bars("project-42"))
+    assert "PATH" in given and "SLACK_BOT_TOKEN" not in given
