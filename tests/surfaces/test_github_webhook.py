@@ -245,6 +245,7 @@ IGNORED: dict[str, dict[str, Any]] = {
     "an edit that leaves the command alone": event(action="edited", changes={"body": {"from": "/somas status\n\nhi"}}),
     "an empty comment": event(comment={"id": 7, "body": None, "user": None}),
     "no command": event("all is well"),
+    "words of another person": event(sender={"id": 9, "login": "bob", "type": "User"}),
 }
 
 
@@ -265,6 +266,28 @@ async def test_an_edit_runs_what_is_new_in_the_name_of_who_edited(client: Client
     assert await deliver(client, payload) == (202, "accepted 1")
     [incoming] = inbox.stored.values()
     assert (incoming.text, incoming.actor.id) == ("/somas failed", "9")
+
+
+def moved_here(author: int, mover: int) -> dict[str, Any]:
+    """What GitHub sends to the repository into which an issue is transferred: it is opened there, by who moved it."""
+    [opened] = [each for each in EXAMPLES["issues"] if each["action"] == "opened"][:1]
+    person = {"type": "User"}
+    moved: dict[str, Any] = opened | {
+        "issue": opened["issue"] | {"body": "/somas stop-all", "user": person | {"id": author, "login": "author"}},
+        "sender": person | {"id": mover, "login": "mover"},
+        "changes": {"old_issue": {"number": 5}, "old_repository": {"full_name": "acme/elsewhere"}},
+        "repository": {"full_name": "acme/somas"},
+    }
+    return moved
+
+
+async def test_who_moves_an_issue_here_has_not_said_what_is_in_it(client: Client, inbox: Inbox) -> None:
+    issues = {"X-GitHub-Event": "issues"}
+    assert (await deliver(client, moved_here(author=9, mover=1), **issues)) == (202, "accepted 1")  # that it is new
+    assert inbox.texts == []
+    again = issues | {"X-GitHub-Delivery": "of-their-own"}
+    assert (await deliver(client, moved_here(author=1, mover=1), **again)) == (202, "accepted 2")
+    assert inbox.texts == ["/somas stop-all"]
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES["issue_comment"])))

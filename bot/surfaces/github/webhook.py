@@ -134,11 +134,11 @@ class GitHubWebhook:
         event = _decode_comment(body)
         before = None
         match event.action:
-            case "created":
+            case "created" if _is_by(event.comment.user, event.sender):
                 pass
             case "edited" if event.changes and event.changes.body and event.changes.body.text is not None:
                 before = event.changes.body.text
-            case _:  # deleted, or the empty edit that GitHub sometimes sends before "created"
+            case _:  # deleted, somebody else's words, or the empty edit that GitHub sometimes sends before "created"
                 return None
         if not self._ours(event.repository.full_name):
             return None
@@ -158,7 +158,7 @@ class GitHubWebhook:
         if kind != "issue_opened" and event.label is None:
             return None  # the label itself was deleted from the repository
         accepted = 0
-        if kind == "issue_opened":
+        if kind == "issue_opened" and _is_by(event.issue.user, event.sender):
             accepted = await self._commands(event.issue.number, 0, event.sender, event.issue.body, None) or 0
         return accepted + await self._news(
             RepositoryEvent(
@@ -219,6 +219,11 @@ class GitHubWebhook:
         self._handled[delivery] = None
         if len(self._handled) > REMEMBERED_DELIVERIES:
             self._handled.popitem(last=False)
+
+
+def _is_by(author: User | None, sender: User) -> bool:
+    """Whoever moves an issue here is its sender, and may do more than who wrote it."""
+    return author is not None and author.id == sender.id
 
 
 async def _read(request: web.Request) -> bytes | None:
