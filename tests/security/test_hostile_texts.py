@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ async def test_what_draws_the_picture_knows_no_secret(monkeypatch: pytest.Monkey
     given: dict[str, str] = {}
     start = asyncio.create_subprocess_exec
 
-    async def started(*arguments: str, env: dict[str, str], **more: int) -> asyncio.subprocess.Process:
+    async def started(*arguments: str, env: dict[str, str], **more: Any) -> asyncio.subprocess.Process:
         given.update(env)
         return await start(*arguments, env=env, **more)
 
