@@ -11,94 +11,36 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 import structlog
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.breakers import Breaker, BreakerOpen
+from bot.breakers import Breaker
 from bot.clock import Clock
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.slack.blocks import SlackMessage
 from bot.surfaces.slack.elements import Json
+from bot.surfaces.slack.errors import GONE, NO_PLACE, UNDRAWABLE, MessageGone, retry_after
 from bot.surfaces.slack.files import Files, without_files
-from bot.surfaces.slack.groups import Group
+from bot.surfaces.slack.web_api import SERVICE, Identity, WebApi, new_session
+
+__all__ = ["SERVICE", "Identity", "MessageGone", "SlackSurface", "new_session"]
 
 log = structlog.get_logger("opsbot.slack")
 
 EVENT_TYPE = "opsbot_message"
-SERVICE = "Slack"  # the breaker's name
-TIMEOUT = 10.0  # seconds for one call
 LOOK_BACK = timedelta(hours=24)  # how far a lost message is looked for when nobody knows when it was posted
 SKEW = timedelta(minutes=5)  # by which this machine's clock may be ahead of Slack's timestamps
 PAGES = 5  # of 200 messages each
-RECHECK = timedelta(seconds=15)  # how often a failed auth.test is tried again by /readyz
-
-_HINTS = {
-    "channel_not_found": "Check the channel id in opsbot.toml; invite the bot with /invite @opsbot if it is private.",
-    "not_in_channel": "Invite the bot to the channel: /invite @opsbot.",
-    "is_archived": "Unarchive the channel or name another one in opsbot.toml.",
-    "restricted_action": "A workspace preference forbids apps to post there; an admin can allow it.",
-    "missing_scope": "Add the scope to the app (see manifest.yml) and install it again.",
-    "user_not_in_channel": "The person is not a member of the channel.",
-    "user_not_found": "Check the Slack id under [people].",
-    "message_limit_exceeded": "The workspace is over its message limit.",
-    "invalid_auth": "SLACK_BOT_TOKEN is not valid for this workspace; copy the bot token again.",
-    "not_authed": "SLACK_BOT_TOKEN is missing.",
-    "token_revoked": "SLACK_BOT_TOKEN was revoked; install the app again and set the new token.",
-    "token_expired": "SLACK_BOT_TOKEN has expired; install the app again and set the new token.",
-    "account_inactive": "The app was removed from the workspace; install it again.",
-    "expired_trigger_id": "Press the button again.",
-    "trigger_expired": "Press the button again.",
-}
-_TOKEN = {"invalid_auth", "not_authed", "token_revoked", "token_expired", "account_inactive"}
-_PASSING = {
-    "internal_error",
-    "fatal_error",
-    "service_unavailable",
-    "request_timeout",
-    "team_added_to_org",
-    "external_channel_migrating",
-}
-_UNDRAWABLE = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "invalid_attachments", "msg_too_long"}
-_NO_PLACE = {"channel_not_found", "not_in_channel", "is_archived", "restricted_action", *_TOKEN}
-_GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"}
 
 
-class MessageGone(Undeliverable):
-    """The message that was to be changed is not there any more: post a new one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who the bot is, as ``auth.test`` says."""
-
-    team_id: str
-    bot_user: str
-    bot_id: str
-    team: str = ""
-    enterprise_id: str = ""
-    whole_enterprise: bool = False
-
-
-def new_session() -> aiohttp.ClientSession:
-    """One session for everything that is said to Slack: connections are kept, JSON is written by msgspec."""
-    return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT), json_serialize=lambda value: msgspec.json.encode(value).decode()
-    )
-
-
-class SlackSurface:
-    """The Web API. ``start`` first, ``close`` in the end; both once."""
+class SlackSurface(WebApi):
+    """What is said, once, and in order. ``start`` first, ``close`` in the end; both once."""
 
     def __init__(
         self,
@@ -111,123 +53,13 @@ class SlackSurface:
         breaker: Breaker | None = None,
     ) -> None:
         """``patience``: a rate limit of at most so many seconds is waited for, a longer one is raised."""
-        self._breaker = breaker or Breaker(SERVICE, clock)
-        self._token = token
-        self._clock = clock
-        self._api_url = api_url if api_url.endswith("/") else f"{api_url}/"
-        self._session = session
-        self._own_session = session is None
-        self._patience = patience
-        self._client: AsyncWebClient | None = None
-        self._identity: Identity | None = None
-        self._checked_at: datetime | None = None
-        self._trouble = "Slack: auth.test was not asked yet."
+        super().__init__(token, clock, api_url=api_url, session=session, patience=patience, breaker=breaker)
         self._lines: dict[str, asyncio.Lock] = {}
         self._waiting: dict[str, int] = {}
-        self._quiet_until: dict[str, datetime] = {}
         self._unsure: dict[tuple[str, str], datetime] = {}
         self._newest: dict[tuple[str, str], int] = {}
         self._numbers = itertools.count()
         self._files = Files(clock, self._call)
-
-    # ---- who the bot is ---------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Open the session and ask ``auth.test`` once. An error does not stop the start; ``problems`` tells it."""
-        if self._session is None:
-            self._session = new_session()
-        await self._introduce()
-
-    async def close(self) -> None:
-        if self._own_session and self._session is not None:
-            await self._session.close()
-
-    @property
-    def identity(self) -> Identity | None:
-        """None as long as Slack has not answered ``auth.test``."""
-        return self._identity
-
-    @property
-    def client(self) -> AsyncWebClient:
-        """The shared client, without retries of its own."""
-        if self._client is None:
-            self._client = AsyncWebClient(
-                token=self._token,
-                base_url=self._api_url,
-                session=self._session,
-                timeout=int(TIMEOUT),
-                retry_handlers=[],
-            )
-        return self._client
-
-    async def problems(self) -> list[str]:
-        """What keeps Slack from working, one sentence each. A failed ``auth.test`` is tried again, not too often."""
-        due = self._checked_at is None or self._clock.now() - self._checked_at >= RECHECK
-        if self._trouble and due:
-            await self._introduce()
-        return [self._trouble] if self._trouble else []
-
-    async def channel_problems(self, channel: str) -> list[str]:
-        """Whether the bot can read the channel, which it can only as a member of it (``opsbot doctor``)."""
-        if self._trouble:
-            return [f"slack.channel: {channel} was not looked at, because Slack does not let the bot in."]
-        try:
-            await self._call(self.client.conversations_history, channel=channel, limit=1)
-        except (TryLater, Undeliverable) as error:
-            return [f"slack.channel: {channel} cannot be used: {error}"]
-        return []
-
-    async def connection_problems(self, app_token: str) -> list[str]:
-        """Whether Slack would open a Socket Mode connection for this token (``opsbot doctor``)."""
-        try:
-            await self.connection_url(app_token)
-        except (TryLater, Undeliverable) as error:
-            return [f"Slack: {error}"]
-        return []
-
-    async def connection_url(self, app_token: str) -> str:
-        """Where to open one Socket Mode connection, within some seconds. Raises TryLater, Undeliverable."""
-        asked = "apps.connections.open failed"
-        try:
-            answer = await self.client.apps_connections_open(app_token=app_token)
-        except SlackApiError as error:
-            headers = getattr(error.response, "headers", {})
-            reason = error.response.get("error") if isinstance(error.response.data, dict) else None
-            if error.response.status_code == 429:
-                raise TryLater(_retry_after(headers), f"{asked}: ratelimited") from error
-            if error.response.status_code >= 500 or reason in (*_PASSING, None):
-                raise TryLater(2.0, f"{asked}: {reason or error.response.status_code}") from error
-            hint = "SLACK_APP_TOKEN has to be an app-level token with connections:write."
-            raise Undeliverable(f"{asked}: {reason}", hint) from error
-        except (aiohttp.ClientError, TimeoutError, SlackClientError, ValueError, AttributeError) as error:
-            raise TryLater(0.0, f"{asked}: {error or type(error).__name__}") from error
-        return str(answer["url"])
-
-    async def user_groups(self) -> dict[str, Group]:
-        """The user groups that are not disabled, by id. Raises TryLater, Undeliverable."""
-        answer = await self._call(self.client.usergroups_list, include_users=True)
-        return {
-            group["id"]: Group(str(group.get("handle") or group["id"]), frozenset(group.get("users") or ()))
-            for group in answer.get("usergroups") or ()
-        }
-
-    async def _introduce(self) -> None:
-        self._checked_at = self._clock.now()
-        try:
-            answer = await self._call(self.client.auth_test)
-        except (TryLater, Undeliverable) as error:
-            self._trouble = f"Slack: auth.test failed: {error}"
-            log.warning("slack.auth_test_failed", reason=error.reason)
-            return
-        self._identity = Identity(
-            team_id=answer.get("team_id") or "",
-            bot_user=answer.get("user_id") or "",
-            bot_id=answer.get("bot_id") or "",
-            team=answer.get("team") or "",
-            enterprise_id=answer.get("enterprise_id") or "",
-            whole_enterprise=answer.get("is_enterprise_install") is True,
-        )
-        self._trouble = ""
 
     # ---- saying ------------------------------------------------------------------------------------------------------
 
@@ -335,16 +167,16 @@ class SlackSurface:
             try:
                 return await self._say_drawn(place, method, await self._uploaded(drawn), **arguments)
             except Undeliverable as error:
-                if error.reason in _UNDRAWABLE and self._files.may_be_processing(drawn):
+                if error.reason in UNDRAWABLE and self._files.may_be_processing(drawn):
                     raise TryLater(2.0, "Slack has not looked at a picture yet") from error
-                if error.reason in (*_GONE, *_NO_PLACE):
+                if error.reason in (*GONE, *NO_PLACE):
                     raise
                 log.warning("slack.refused_picture", reason=error.reason, place=place)
             drawn = without_files(drawn)
         try:
             return await self._say_drawn(place, method, drawn, **arguments)
         except Undeliverable as error:
-            if error.reason not in _UNDRAWABLE:
+            if error.reason not in UNDRAWABLE:
                 raise
             log.error("slack.refused_blocks", reason=error.reason, place=place)
             bare: dict[str, Any] = {"text": drawn.text[:3_000]}
@@ -366,79 +198,6 @@ class SlackSurface:
         if "ts" in arguments or "user" in arguments:  # chat.update and chat.postEphemeral do not unfurl
             del looks["unfurl_links"]
         return await self._patiently(place, method, **arguments, **looks)
-
-    async def _patiently(
-        self, place: str, method: Callable[..., Awaitable[Any]], **arguments: Any
-    ) -> Mapping[str, Any]:
-        """Wait for a short rate limit, remember a long one: until it ends Slack is not asked for this channel."""
-        for _ in range(3):
-            left = (self._quiet_until.get(place, self._clock.now()) - self._clock.now()).total_seconds()
-            if left > self._patience:
-                raise TryLater(left, "ratelimited")
-            if left > 0:
-                await self._clock.sleep(left)
-            try:
-                answer = await self._call(method, **arguments)
-            except TryLater as error:
-                if error.reason != "ratelimited":
-                    raise
-                self._quiet_until[place] = self._clock.now() + timedelta(seconds=error.after)
-                continue
-            self._quiet_until.pop(place, None)
-            return answer
-        raise TryLater(self._patience or 1.0, "ratelimited")
-
-    async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Mapping[str, Any]:
-        """One request; whatever goes wrong becomes TryLater or Undeliverable, and so does an open breaker."""
-        try:
-            with self._breaker.calling() as call:
-                try:
-                    return await self._asked(method, **arguments)
-                except TryLater as error:
-                    if error.reason == "ratelimited":
-                        call.answered()
-                    else:
-                        call.failed(error.reason)
-                    raise
-                except Undeliverable:
-                    call.answered()
-                    raise
-        except BreakerOpen as error:
-            raise TryLater(error.after, error.message) from None
-
-    async def _asked(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Mapping[str, Any]:
-        try:
-            answer = await method(**arguments)
-        except SlackApiError as error:
-            raise self._judged(error) from error
-        except aiohttp.ClientConnectorError as error:
-            raise TryLater(5.0, f"cannot connect to {urlsplit(self._api_url).netloc}: {error.strerror}") from error
-        # slack_sdk trips over answers that are not a JSON object with ValueError and AttributeError
-        except (aiohttp.ClientError, TimeoutError, SlackClientError, ValueError, AttributeError) as error:
-            reason = str(error) or type(error).__name__
-            raise TryLater(2.0, f"no answer from Slack: {reason}", maybe_posted=True) from error
-        if self._identity is not None:
-            self._trouble = ""
-        data: Mapping[str, Any] = answer.data
-        return data
-
-    def _judged(self, error: SlackApiError) -> Exception:
-        response = error.response
-        status: int = getattr(response, "status_code", 0) or getattr(response, "status", 0) or 0
-        data = getattr(response, "data", None)
-        reason = str(data.get("error", "")) if isinstance(data, dict) else ""
-        if status == 429 or reason in ("ratelimited", "rate_limited"):
-            return TryLater(_retry_after(getattr(response, "headers", {})), "ratelimited")
-        if status >= 500 or reason in _PASSING or not reason:
-            said = status >= 500 or status == 200 or bool(reason)  # it may have gone through all the same
-            return TryLater(2.0, reason or f"Slack answered {status}", maybe_posted=said)
-        if reason in _TOKEN:
-            self._trouble = f"Slack refuses the bot: {reason}. {_HINTS[reason]}"
-        if reason in _GONE:
-            return MessageGone(reason, "It was deleted or can no longer be edited.")
-        hint = _HINTS.get(reason, "")
-        needed = data.get("needed") if isinstance(data, dict) else None
-        return Undeliverable(reason, f"{hint} Needed: {needed}." if needed else hint)
 
     async def _find(self, channel: str, thread_ts: str | None, key: str, since: datetime | None) -> str | None:
         oldest = f"{(since or self._clock.now() - LOOK_BACK).timestamp():.6f}"
@@ -484,7 +243,7 @@ class SlackSurface:
         try:
             async with self._session.post(response_url, json=body, allow_redirects=False) as answer:
                 if answer.status == 429:
-                    raise TryLater(_retry_after(answer.headers), "ratelimited")
+                    raise TryLater(retry_after(answer.headers), "ratelimited")
                 said = (await answer.text())[:200]
                 if answer.status == 200 and not said.startswith('{"ok":false'):
                     return True
@@ -500,11 +259,3 @@ def _key(message: Mapping[str, Any]) -> str | None:
         return None
     payload = metadata.get("event_payload")
     return payload.get("key") if isinstance(payload, Mapping) else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    try:
-        seconds = float(headers.get("Retry-After") or 1)
-    except (TypeError, ValueError):
-        return 1.0
-    return min(max(seconds, 0.1), 3600.0) if math.isfinite(seconds) else 1.0
