@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bot.demo.slack.delivery import Delivery
-from bot.demo.slack.local import LocalSlack, SlashAnswer, SubmitAnswer
+from bot.demo.slack.local import LocalSlack, SlashAnswer
+from bot.demo.slack.modals import SubmitAnswer
 from bot.demo.slack.page import Hint, SlashCommand
 from bot.demo.slack.reading import LocalButton
 from bot.demo.slack.workspace import LocalMessage, LocalView

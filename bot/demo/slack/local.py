@@ -6,38 +6,34 @@ this workspace takes, Slack takes.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from bot.clock import Clock
 from bot.demo.slack import mrkdwn, payloads
-from bot.demo.slack.block_rules import check_options
 from bot.demo.slack.delivery import Courier, Delivery
 from bot.demo.slack.faults import Faults, RateLimits
+from bot.demo.slack.modals import Modals
 from bot.demo.slack.page import Hint, Page, SlashCommand
 from bot.demo.slack.reading import LocalButton, buttons
+from bot.demo.slack.sight import Sight
 from bot.demo.slack.sockets import Sockets
 from bot.demo.slack.web_api import WebApi
 from bot.demo.slack.workspace import (
-    SLACKBOT,
     Channel,
     Json,
     LocalMessage,
-    LocalView,
     Person,
     Refused,
     UserGroup,
     Workspace,
 )
 
-T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BODY = 20 * 1024 * 1024
 
@@ -52,21 +48,7 @@ class SlashAnswer:
     failure: str = ""  # Slack's word: operation_timeout, http_service_error, connection_failed, or a refused answer
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitAnswer:
-    """What happened to a submitted modal. ``errors`` are by block id; they are also kept on the view."""
-
-    status: int
-    seconds: float
-    errors: Mapping[str, str]
-    failure: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.errors and not self.failure
-
-
-class LocalSlack:
+class LocalSlack(Modals, Sight):
     """A workspace with people, channels and one app, over real HTTP on the loopback interface.
 
     ``clock`` gives messages their time and limits trigger ids (3 s), response URLs (30 min) and event retries;
@@ -331,72 +313,6 @@ class LocalSlack:
             await self.courier.deliver_event(kind, payloads.event_body(self.space, event))
         return message
 
-    async def submit(self, user: str, view_id: str, values: Mapping[str, str]) -> SubmitAnswer:
-        """Submits a modal. ``values`` are by label, action id or block id; what is left out keeps its initial value.
-
-        Required fields that are empty are refused by the client, as in Slack: the bot does not hear of it.
-        """
-        view = self._open_view(user, view_id)
-        given = await self._chosen_names(user, view, dict(values))
-        state, view.errors = payloads.entered_state(view.view, given)
-        if view.errors:
-            self.space.changed({"type": "views", "user": user})
-            return SubmitAnswer(0, 0.0, dict(view.errors))
-        trigger_id = self.space.new_trigger(user)
-        body = payloads.view_submission_form(self.space, user=user, view=view, state=state, trigger_id=trigger_id)
-        delivery = await self.courier.deliver("view_submission", body, payloads.FORM)
-        failure = delivery.failure
-        if not failure:
-            try:
-                self._answered(user, view, delivery.json() or {})
-            except Refused as refused:
-                failure = str(refused)
-        if failure:
-            view.errors[""] = f"We had some trouble connecting. Try again? ({failure})"
-        self.space.changed({"type": "views", "user": user})
-        return SubmitAnswer(delivery.status, delivery.seconds, dict(view.errors), failure)
-
-    async def suggest(self, user: str, view_id: str, block_id: str, typed: str = "") -> list[Json]:
-        """The options that the app offers for what was typed into a menu, as the client shows them.
-
-        Raises ``Refused`` for an answer that Slack would not take,
-        and ``LookupError`` for a field that is no such menu.
-        """
-        view = self._open_view(user, view_id)
-        block = next((one for one in view.view["blocks"] if one.get("block_id") == block_id), None)
-        if block is None or block.get("element", {}).get("type") != "external_select":
-            raise LookupError(f"the modal has no menu {block_id!r} that asks the app")
-        state, _ = payloads.entered_state(view.view, {})
-        body = payloads.block_suggestion_form(self.space, user=user, view=view, block=block, typed=typed, state=state)
-        delivery = await self.courier.deliver("block_suggestion", body, payloads.FORM)
-        if not delivery.ok:
-            raise Refused("options_could_not_be_loaded", delivery.failure)
-        options = (delivery.json() or {}).get("options", [])
-        if problems := check_options(options):
-            raise Refused("invalid_options", *problems)
-        return list(options)
-
-    async def _chosen_names(self, user: str, view: LocalView, values: dict[str, Any]) -> dict[str, Any]:
-        """What is given for a menu that asks the app is chosen out of what the app offers for it."""
-        for block in view.view["blocks"]:
-            if block["type"] != "input" or block["element"]["type"] != "external_select":
-                continue
-            names = (block["block_id"], block["element"]["action_id"], block["label"]["text"])
-            name = next((each for each in names if each in values), None)
-            if name is None or not values[name]:
-                continue
-            initial = block["element"].get("initial_option")
-            if initial and values[name] == initial["value"]:
-                values[name] = initial
-                continue
-            offered = await self.suggest(user, view.id, block["block_id"], str(values[name]))
-            found = [one for one in offered if values[name] in (one["value"], one["text"]["text"])]
-            if not found:
-                shown = [one["text"]["text"] for one in offered]
-                raise LookupError(f"{block['label']['text']!r} does not offer {values[name]!r}, only {shown}")
-            values[name] = found[0]
-        return values
-
     async def use_shortcut(self, user: str, channel: str, ts: str, callback_id: str) -> Delivery:
         """Chooses a shortcut in the menu of a message."""
         self._room(user, channel)
@@ -453,96 +369,6 @@ class LocalSlack:
         )
         return await self.courier.deliver("block_actions", body, payloads.FORM)
 
-    def _answered(self, user: str, view: LocalView, answer: Json) -> None:
-        stack = self.space.views.get(user, [])
-        action = answer.get("response_action")
-        if action is None or view not in stack:
-            if view in stack:
-                stack.remove(view)
-        elif action == "errors":
-            known = {block["block_id"] for block in view.view["blocks"] if block["type"] == "input"}
-            errors = answer.get("errors")
-            if not isinstance(errors, dict) or not errors or not errors.keys() <= known:
-                raise Refused("invalid_errors", f"[ERROR] errors must be by block_id of an input: {sorted(known)}")
-            view.errors = {name: str(text) for name, text in errors.items()}
-        elif action == "clear":
-            stack.clear()
-        elif action == "update" and isinstance(answer.get("view"), dict):
-            stack[stack.index(view)] = self.api.methods.replaced(view, answer["view"])
-        elif action == "push" and isinstance(answer.get("view"), dict):
-            stack.append(self.api.methods.new_view(user, answer["view"], below=view))
-        else:
-            raise Refused("invalid_response_action", f"[ERROR] {action!r} is not understood, or lacks its view")
-
-    async def close_view(self, user: str, view_id: str) -> None:
-        """Cancels a modal; the bot hears of it when the view asks for it (``notify_on_close``)."""
-        view = self._open_view(user, view_id)
-        self.space.views[user].remove(view)
-        self.space.changed({"type": "views", "user": user})
-        if view.view.get("notify_on_close"):
-            body = payloads.view_closed_form(self.space, user=user, view=view, cleared=False)
-            await self.courier.deliver("view_closed", body, payloads.FORM)
-
-    # -- what people see -----------------------------------------------------------------------------------------------
-
-    def messages(self, channel: str, thread_ts: str | None = None, *, peek: bool = False) -> list[LocalMessage]:
-        """The channel as everybody sees it, or a thread with its root first. ``peek`` leaves them unread."""
-        if thread_ts is None:
-            found = [one for one in self.space.posted[channel].values() if not one.in_thread or one.broadcast]
-        else:
-            found = self.space.thread(channel, thread_ts)
-        return _looked_at(found, peek=peek)
-
-    def ephemerals(self, user: str, channel: str, *, peek: bool = False) -> list[LocalMessage]:
-        """What only this person sees in the channel and its threads."""
-        found = [one for one in self.space.private if one.only_for == user and one.channel == channel]
-        return _looked_at(found, peek=peek)
-
-    def open_views(self, user: str) -> list[LocalView]:
-        """The modals on the person's screen, the topmost last."""
-        return list(self.space.views.get(user, []))
-
-    def home(self, user: str) -> LocalView | None:
-        """The app's home tab as this person sees it."""
-        return self.space.homes.get(user)
-
-    def unread(self) -> list[LocalMessage]:
-        """Everything that the bot, or Slack itself, has said and that nobody has looked at."""
-        quiet = {self.space.bot_user_id, SLACKBOT}
-        return [one for one in self.space.all_messages() if not one.seen and one.user in quiet]
-
-    def transcript(self) -> str:
-        """The whole workspace as text, for the message of a failing test. Reads nothing: ``unread`` stays."""
-        lines = []
-        for channel in self.space.channels.values():
-            lines.append(f"#{channel.name}")
-            mine = [one for one in self.space.all_messages() if one.channel == channel.id]
-            lines += [
-                ("    | " if one.in_thread else "  ") + str(one).replace("\n", "\n      ")
-                for one in sorted(mine, key=lambda m: (m.thread_ts or m.ts, m.ts))
-            ]
-        for user, views in self.space.views.items():
-            lines += [f"open for {self.space.names[user]}: {one.shown}" for one in views]
-        return "\n".join(lines)
-
-    async def wait_for(self, predicate: Callable[[], T], timeout: float = 5) -> T:  # noqa: ASYNC109 - a deadline for tests
-        """What ``predicate`` returns as soon as that is true. It is asked again after every change, not by polling.
-
-        Raises ``TimeoutError`` with the transcript of the workspace.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            if result := predicate():
-                return result
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    await self.space.next_change()
-            except TimeoutError:
-                with contextlib.suppress(Exception):
-                    if result := predicate():
-                        return result
-                raise TimeoutError(f"not so within {timeout} s; the workspace:\n{self.transcript()}") from None
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _room(self, user: str, channel: str) -> Channel:
@@ -557,23 +383,10 @@ class LocalSlack:
             raise LookupError(f"#{room.name} is archived")
         return room
 
-    def _open_view(self, user: str, view_id: str) -> LocalView:
-        for view in self.space.views.get(user, []):
-            if view.id == view_id:
-                return view
-        raise LookupError(f"{user} has no open modal {view_id}")
-
     def _typed(self, text: str, *, with_names: bool) -> str:
         people = {one.name: one.id for one in self.space.people.values()}
         rooms = {one.name: one.id for one in self.space.channels.values() if not one.is_im}
         return mrkdwn.typed(text, people, rooms, with_names=with_names)
-
-
-def _looked_at(found: list[LocalMessage], *, peek: bool) -> list[LocalMessage]:
-    if not peek:
-        for message in found:
-            message.seen = True
-    return found
 
 
 def _chosen(button: LocalButton, option: str | None) -> Json:
