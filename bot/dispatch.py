@@ -47,6 +47,8 @@ from bot.surfaces.port import Surface
 
 log = structlog.get_logger("opsbot.commands")
 
+LOOKS_FOR_A_CARD, BETWEEN_LOOKS = 40, 0.05  # seconds
+
 Store = Callable[[AsyncConnection], Awaitable[Answer | None]]
 """The part of an effect that happens in the transaction in which its command is marked as handled."""
 
@@ -272,10 +274,22 @@ class Dispatcher:
         return wanted.line(name) if name else text
 
     async def run_of_thread(self, place: Place) -> str:
-        """The run whose card, or whose page, the thread hangs on; empty when it is another thread."""
+        """The run whose card, or whose page, the thread hangs on; empty when it is another thread.
+
+        Somebody may answer a card before Slack has told us its id: then that is waited for, for two seconds at most.
+        """
         if not place.thread:
             return ""
-        cards = tables.cards
+        for _ in range(LOOKS_FOR_A_CARD):
+            if run_id := await self._known_run_of_thread(place):
+                return run_id
+            if not await self._posting_in(place):
+                return await self._known_run_of_thread(place)
+            await asyncio.sleep(BETWEEN_LOOKS)
+        return ""
+
+    async def _known_run_of_thread(self, place: Place) -> str:
+        cards, outbox = tables.cards, tables.outbox
         rows = await self.engine.store.rows(
             sa.select(cards.c.run_id)
             .where(
@@ -285,20 +299,33 @@ class Dispatcher:
             )
             .order_by(cards.c.run_id.desc())
             .limit(1)
-        )
-        if not rows:
-            outbox = tables.outbox
-            rows = await self.engine.store.rows(
-                sa.select(outbox.c.run_id)
-                .where(
-                    outbox.c.kind == "page",
-                    outbox.c.surface == place.surface,
-                    outbox.c.channel == place.channel,
-                    outbox.c.remote_id == place.thread,
-                )
-                .limit(1)
+        ) or await self.engine.store.rows(
+            sa.select(outbox.c.run_id)
+            .where(
+                outbox.c.kind == "page",
+                outbox.c.surface == place.surface,
+                outbox.c.channel == place.channel,
+                outbox.c.remote_id == place.thread,
             )
-        return rows[0].run_id if rows else ""
+            .limit(1)
+        )
+        return str(rows[0].run_id) if rows else ""
+
+    async def _posting_in(self, place: Place) -> bool:
+        """Whether a card or a page is on its way into this channel, and its id not known yet."""
+        for table in (tables.cards, tables.outbox):
+            under_way = sa.select(table.c.run_id).where(
+                table.c.surface == place.surface,
+                table.c.channel == place.channel,
+                table.c.remote_id == "",
+                table.c.attempts > 0,
+                table.c.problem == "",
+            )
+            if table is tables.outbox:
+                under_way = under_way.where(table.c.kind == "page", table.c.status == "waiting")
+            if await self.engine.store.rows(under_way.limit(1)):
+                return True
+        return False
 
     # -- effects
 

@@ -134,6 +134,9 @@ def _project(kind: str, name: str) -> Target:
     return Target(product="somas", kind=kind or "project", name=f"project-{number}" if name else "project-42")
 
 
+FAILS_AGAIN = {"type": "ValidationError", "message": "It failed again, because the drill wants that"}
+
+
 async def _start_somas(stage: Stage) -> dict[str, Any]:
     root, project = stage.folder / "somas", stage.target.name
     now = stage.clock.now()
@@ -148,18 +151,13 @@ async def _start_somas(stage: Stage) -> dict[str, Any]:
             state = root / ".somas" / "projects" / project / "state.json"
             state.write_bytes(state.read_bytes()[:1337])
 
-    def fail_again() -> None:
-        with ProjectWriter.held(root, project, stage.clock.now()) as writer:
-            error = {"type": "ValidationError", "message": "It failed again, because the drill wants that"}
-            writer.fail_stage(str(writer.state["current_stage"]), error)
-
-    async def started(_: str) -> None:
-        if "fails-again" in stage.faults:
-            await stage.run_blocking(fail_again)
+    async def say(_: str) -> None:
+        """The drill's own thread tells what happens."""
 
     await stage.run_blocking(write)
     if "never-answers" not in stage.faults:
-        runner = SimulatedRunner(root, stage.clock, started, projects=(project,))
+        error = FAILS_AGAIN if "fails-again" in stage.faults else None
+        runner = SimulatedRunner(root, stage.clock, say, projects=(project,), error=error)
         watching = asyncio.create_task(runner.watch(), name="simulated pipeline of a drill")
         stage.stack.push_async_callback(_cancelled, watching)
     return {"root": root}

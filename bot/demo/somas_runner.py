@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from bot.clock import Clock
@@ -20,7 +20,10 @@ WAITING = ("retrying", "initializing")  # what a restart leaves behind, at a sta
 
 
 class SimulatedRunner:
-    """Starts the stage of a restarted project ``delay`` seconds after the restart; ``say`` tells people about it."""
+    """Starts the stage of a restarted project ``delay`` seconds after the restart; ``say`` tells people about it.
+
+    ``error``: the stage fails with it as soon as it runs; nobody ever sees it running.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class SimulatedRunner:
         *,
         delay: float = 6.0,
         projects: Sequence[str] = ANSWERED,
+        error: Mapping[str, str] | None = None,
     ) -> None:
         self._root = root
         self._projects = projects
         self._clock = clock
         self._say = say
         self._delay = delay
+        self._error = error
 
     async def watch(self) -> None:
         """Until it is cancelled."""
@@ -71,4 +76,6 @@ class SimulatedRunner:
                 return ""
             stage = str(writer.state["current_stage"])
             writer.start_stage(stage, agent="simulated-pipeline")
+            if self._error:
+                writer.fail_stage(stage, dict(self._error))
             return stage

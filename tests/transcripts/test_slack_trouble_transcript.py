@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
@@ -24,6 +25,20 @@ async def readiness(chat: Chat) -> list[str]:
 def posted(chat: Chat, text: str) -> int:
     """How many messages of the bot hold the text, wherever they are."""
     return sum(text in one.shown for one in chat.slack.space.all_messages() if one.user == "U0OPSBOT")
+
+
+async def test_who_answers_a_card_that_slack_has_not_acknowledged_yet_is_understood(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    """People see a message before the bot has its id, a little; then the answer in its thread waits."""
+    async with Chat(tmp_path, payments) as chat:
+        released = chat.slack.faults.late_answer("chat.postMessage")
+        await chat.types("alice", "/runs start P1-002 worker-1 --drill")
+        card = await chat.sees("P1-002")
+        await chat.says("alice", "@opsbot cancel", thread=card)
+        asyncio.get_running_loop().call_later(0.3, released.set)
+        await chat.shows(card, "Cancelled")
+        await chat.thread(card, until="Run cancelled by alice")
 
 
 async def test_429_is_waited_for_as_long_as_slack_says(

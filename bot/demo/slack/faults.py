@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    kind: Literal["ratelimited", "server_error", "lost_answer", "error"]
+    kind: Literal["ratelimited", "server_error", "lost_answer", "late_answer", "error"]
     retry_after: int = 1
     status: int = 503
     error: str = ""
+    released: asyncio.Event | None = None
 
 
 class Faults:
@@ -36,6 +38,12 @@ class Faults:
     def lost_answer(self, method: str, *, times: int = 1) -> None:
         """The call is carried out, but the connection breaks before the answer: the bot cannot know."""
         self._add(method, Fault("lost_answer"), times)
+
+    def late_answer(self, method: str) -> asyncio.Event:
+        """The next call is carried out and seen by everybody; the bot gets its answer when the event is set."""
+        released = asyncio.Event()
+        self._add(method, Fault("late_answer", released=released), 1)
+        return released
 
     def error(self, method: str, error: str, *, times: int = 1) -> None:
         """``{"ok": false, "error": error}``; nothing is stored."""

@@ -79,7 +79,7 @@ class WebApi:
             arguments, is_json = await self._arguments(request)
             self._authorize(request, arguments, method, is_json=is_json)
             fault = self.faults.take(name)
-            if fault is not None and fault.kind != "lost_answer":
+            if fault is not None and fault.kind not in ("lost_answer", "late_answer"):
                 return _faulty(fault)
             if self.rate_limits is not None and name in _LIMITED:
                 channel = str(arguments.get("channel"))
@@ -90,7 +90,9 @@ class WebApi:
             answer = {"ok": True, **method.run(self.methods, arguments)}
         except Refused as refused:
             return _refusal(refused)
-        if fault is not None:
+        if fault is not None and fault.released is not None:
+            await fault.released.wait()
+        elif fault is not None:
             return await _cut(request)
         headers = {"x-oauth-scopes": ",".join(sorted(self.scopes or ())), "Cache-Control": "no-store"}
         return web.json_response(answer, headers=headers)
