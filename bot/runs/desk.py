@@ -22,6 +22,7 @@ from bot.runs.decide import decide, refusal
 from bot.runs.engine import RunEngine
 from bot.runs.model import Press, RunState, Verb
 from bot.runs.perform import Connected
+from bot.runs.presses import askers
 from bot.runs.verified import Verifier
 from bot.surfaces.card import Around
 from bot.surfaces.dry_run import press_message
@@ -92,7 +93,8 @@ class RunDesk:
             at=self.clock.now(),
             verb=verb,
             actor=str(ctx.actor),
-            is_requester=self.access.same_person(state.plan.actor, ctx.actor),
+            is_requester=any(self.access.same_person(asker, ctx.actor) for asker in askers(state)),
+            given_by=ctx.actor if more.get("given") else None,
             **more,
         )
         if refused := refusal(state, press):

@@ -146,6 +146,7 @@ class RunState(BaseModel):
     cancel_reason: str = ""
     out_of_time: Literal["", "continue", "stop"] = ""  # what to do as soon as the work that is late has stopped
     given: dict[str, str] = {}  # values that a step needed and a person told, by placeholder
+    given_by: dict[str, Actor] = {}  # who told each of them to this run
     unfilled: dict[int, Step] = {}  # rows as they were before the run filled in what it knew, by index
     owner: str = ""  # a name of [people] to whom the run was handed over; empty: who asked for it
 
@@ -286,12 +287,13 @@ class Press(BaseModel):
     paging: Paging | None = None
     verb: Verb
     actor: str  # slack:U0ALICE
-    is_requester: bool = False  # the same person who asked for the run, on whatever surface
+    is_requester: bool = False  # the same person who asked for what the step does, on whatever surface
     typed: str = ""  # the target's name, typed for an approval
     digest: str = ""  # of the preview that was looked at
     step: str = ""  # number of the step that was looked at: an old button answers no new question
     reason: str = ""
     given: dict[str, str] = {}  # values for placeholders, with a retry
+    given_by: Actor | None = None  # with given
     span: timedelta | None = None  # by how much a deadline is moved, with extend
     to: str = ""  # a name of [people], with assign
     notify: str = ""  # a name of [people]: whose run is taken over, or to whom it is handed

@@ -5,6 +5,8 @@ Pure; every button and every command of ``/runs`` about one run ends here as a `
 
 from __future__ import annotations
 
+from bot.incoming import Actor
+from bot.runbooks.binding import placeholders
 from bot.runs.budgets import extend, refused_extension
 from bot.runs.changes import Changes
 from bot.runs.escalation import acknowledge, failed
@@ -43,6 +45,8 @@ def refusal(state: RunState, press: Press) -> str | None:
         if press.digest != step.digest:
             return "The plan has changed since you looked at it. Read the new one, then approve that."
         if press.is_requester and state.plan.approvers:
+            if _told(state):
+                return "You told this step its values, so somebody else has to approve it."
             return f"You asked for this run, so somebody else has to approve it: {', '.join(state.plan.approvers)}."
         name = state.plan.target.name
         if not press.typed:
@@ -72,6 +76,24 @@ def unknown_values(state: RunState) -> tuple[str, ...]:
     """The placeholders of the present step that nothing has filled."""
     plan = state.plan
     return missing(plan.runbook.steps[state.current], of_start(plan.inputs, plan.target))
+
+
+def askers(state: RunState) -> tuple[Actor, ...]:
+    """Who may not approve the present step: who told it its values, else who asked for the run.
+
+    Whoever tells a step its values decides what it does; one person never decides that and approves it.
+    """
+    return tuple(_told(state).values()) or (state.plan.actor,)
+
+
+def _told(state: RunState) -> dict[str, Actor]:
+    """Who told the present step its values, by placeholder."""
+    row = state.unfilled.get(state.current)
+    if row is None:
+        return {}
+    texts = (row.text, row.condition or "", row.expectation, *row.arguments.values())
+    wanted = {name for text in texts for name in placeholders(text)}
+    return {name: actor for name, actor in state.given_by.items() if name in wanted}
 
 
 def allowed(state: RunState) -> tuple[str, ...]:
@@ -166,6 +188,8 @@ def _cancel(run: Changes, press: Press) -> None:
 def _retry(run: Changes, press: Press) -> None:
     """The present step once more, with its whole budget."""
     run.set(given={**run.state.given, **press.given})
+    if press.given_by:
+        run.set(given_by={**run.state.given_by, **dict.fromkeys(press.given, press.given_by)})
     row = fill(run, run.state.current)
     told = "".join(f", {name} is {value}" for name, value in press.given.items())
     run.say("note", text=f"retries step {row.number}{told}", actor=press.actor)

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.handler import Danger, Observation, Provenance, Target
+from bot.incoming import Actor
 from bot.runbooks import expectations
 from bot.runbooks.binding import placeholders
 from bot.runs import values
 from bot.runs.decide import decide, new_run
 from bot.runs.model import Begin, Finished, Press, RunState
-from tests.runs.plans import CHANGE, NOON, READ, plan, row, run
+from bot.runs.presses import askers, refusal
+from tests.runs.plans import CHANGE, DESTRUCTIVE, NOON, READ, Played, plan, row, run
 
 
 def after_first(*facts: Observation, text: str = "", expect: str = "", argument: str = "", **inputs: str) -> RunState:
@@ -106,3 +108,25 @@ def test_a_value_told_by_a_person_is_asked_for_and_used_once_it_is_told() -> Non
     played.take(Press(at=NOON, verb="retry", actor="slack:bob", given={"culprit": "worker-2"}))
     assert played.state.plan.runbook.steps[0].arguments == {"child": "worker-2"}
     assert played.state.given == {"culprit": "worker-2"}
+
+
+def test_who_told_a_step_its_values_is_who_asks_for_it() -> None:
+    alice, bob = Actor(surface="slack", id="U0ALICE"), Actor(surface="slack", id="U0BOB")
+    made = plan(row("Stop", DESTRUCTIVE), row("Stop another", DESTRUCTIVE))
+    one, other = made.runbook.steps
+    steps = (
+        one.model_copy(update={"arguments": {"child": "{culprit}"}}),
+        other.model_copy(update={"arguments": {"child": "{target}"}}),
+    )
+    made = made.model_copy(update={"runbook": made.runbook.model_copy(update={"steps": steps})})
+    played = Played(decide(new_run(made), Begin(at=NOON)).state)
+    assert askers(played.state) == (alice,)
+    played.prepared(problem="Step 1 needs culprit")
+    played.take(Press(at=NOON, verb="retry", actor="slack:bob", given={"culprit": "worker-2"}, given_by=bob))
+    assert askers(RunState.model_validate_json(played.state.model_dump_json())) == (bob,)
+    played.prepared(shows="stop worker-2", digest="aaa")
+    own = Press(at=NOON, verb="approve", actor="slack:bob", is_requester=True, digest="aaa", typed="worker-3")
+    assert refusal(played.state, own) == "You told this step its values, so somebody else has to approve it."
+    played.press("approve", "alice", typed="worker-3", digest="aaa", is_requester=False).finished()
+    assert played.state.current == 1
+    assert askers(played.state) == (alice,), "the next step has no value of bob's"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.demo.slack import LocalMessage
+from bot.demo.supervised_process import SupervisedProcess
 from bot.runs.model import RunState
 from bot.surfaces.slack.dialog import read_button
 from tests.transcript import ON_GITHUB_TOO, Chat, run_id
@@ -121,3 +122,30 @@ async def test_a_stranger_on_github_gets_no_further_than_a_refusal(tmp_path: Pat
 def test_a_buttons_value_never_names_a_person() -> None:
     """So nobody can press with somebody else's rights: the actor is who Slack says has pressed."""
     assert read_button("/runs deny 01JD0000000000000000000000") == ("/runs deny 01JD0000000000000000000000", None)
+
+
+async def test_nobody_approves_the_values_that_they_have_told_a_step_themselves(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    """Bob would otherwise decide alone what is done in a run that Alice has only begun."""
+    folder = tmp_path / "runbooks"
+    folder.mkdir()
+    (folder / "own.md").write_text(
+        "---\nid: own\nproduct: supervisor\ntarget: child\ndanger: destructive\n---\n\n# Own\n\n"
+        "| Step | Action | Expected Metrics | Estimated Duration |\n|---|---|---|---|\n"
+        "| 1 | Take it away: `handle.remove_child(reason={cause})` | | 1min |\n\n**Escalation**: Call somebody.\n"
+    )
+    async with Chat(tmp_path, f'{payments}[runbooks]\npaths = ["{folder}"]\n') as chat:
+        await chat.types("alice", "/runs start own worker-3")
+        card = await chat.sees("Asked for by alice")
+        await chat.shows(card, "needs cause")
+        await chat.types("bob", f"/runs retry {run_id(card)} --input cause=nonsense")
+        await chat.shows(card, "Needs a second person")
+        await chat.types("bob", approval(run_id(card), await chat.state(card), "worker-3"))
+        await chat.is_told("bob", "You told this step its values, so somebody else has to approve it")
+        assert (await chat.state(card)).steps[0].status == "approval"
+        await chat.types("alice", approval(run_id(card), await chat.state(card), "worker-3"))
+        await chat.shows(card, "Done")
+        await chat.rests()
+        chat.read()
+        chat.read(thread=card)
