@@ -23,13 +23,13 @@ from bot.commands import grammar, help
 from bot.commands.existing import check_existing
 from bot.commands.pointer import IncompleteCommandError
 from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, Reply, Standing, StartRun
-from bot.delivery import said_row
 from bot.errors import UserError
 from bot.handler import Danger, KnowsIssues, Product
 from bot.heard import Heard
 from bot.inbox import Inbox
 from bot.incoming import Actor, Incoming, Place
 from bot.messages import Message, message
+from bot.outbox import said_row
 from bot.progress import Progress
 from bot.redaction import redacted
 from bot.reports.commands import ReportDesk

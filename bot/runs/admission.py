@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot import store as tables
 from bot.access import Access
 from bot.commands.registry import Answer, Standing, StartRun
-from bot.delivery import said_row
 from bot.errors import UserError
 from bot.handler import Danger
 from bot.incoming import Actor, Incoming
 from bot.messages import Message
+from bot.outbox import said_row
 from bot.runs import queue
 from bot.runs.decide import new_run
 from bot.runs.desk import RunDesk

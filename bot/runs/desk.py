@@ -12,10 +12,10 @@ from bot import store as tables
 from bot.access import Access
 from bot.clock import Clock
 from bot.commands.registry import Answer, Change, CommandContext
-from bot.delivery import said_row
 from bot.errors import UserError
 from bot.incoming import Actor, Place
 from bot.messages import Message
+from bot.outbox import said_row
 from bot.runbooks.folders import RunbookFolders
 from bot.runs.around import around
 from bot.runs.decide import decide, refusal

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 import bot.web
 from bot import store as tables
-from bot.delivery import said_row
 from bot.errors import SettingsError
 from bot.incoming import Actor, Incoming, Place
 from bot.messages import message
 from bot.metrics import Metrics
+from bot.outbox import said_row
 from bot.settings import read
 from bot.store import Store
 from bot.surfaces.github import port as github_port
