@@ -264,7 +264,7 @@ def _finish(directory: Path, note: Note) -> None:
 
 def _forget(note: Note) -> None:
     for name in (*note.staged.values(), *note.remove):
-        if Path(name).name == name:
+        with contextlib.suppress(OSError):  # left-overs: what cannot be deleted stops no change
             (note.path.parent / name).unlink(missing_ok=True)
     note.path.unlink(missing_ok=True)
 
@@ -312,14 +312,21 @@ def _commit(project: Project, order: Order, change: Change, now: datetime) -> No
             path.unlink(missing_ok=True)
 
 
+def _in_folder(name: str) -> bool:
+    """Whether it names a file of the project's folder. A note may have been written by somebody else."""
+    return name not in ("", "..") and Path(name).name == name and "\0" not in name
+
+
 def _note(path: Path, raw: Mapping[str, Any]) -> Note:
     def by_name(key: str) -> dict[str, Any]:
-        return {name: value for name, value in mapping(raw.get(key)).items() if Path(name).name == name}
+        return {name: value for name, value in mapping(raw.get(key)).items() if _in_folder(name)}
 
     try:
         lines = base64.b64decode(text(raw.get("lines")), validate=True).decode("ascii")
     except ValueError:
         lines = ""
+    after = {name: text(value) for name, value in by_name("after").items()}
+    staged = {name: text(value) for name, value in by_name("staged").items() if name in after}
     return Note(
         path=path,
         operation_id=text(raw.get("operation_id")),
@@ -328,10 +335,10 @@ def _note(path: Path, raw: Mapping[str, Any]) -> Note:
         at=text(raw.get("at")),
         summary=text(raw.get("summary")),
         before={name: value if isinstance(value, str) else None for name, value in by_name("before").items()},
-        after={name: text(value) for name, value in by_name("after").items()},
-        staged={name: text(value) for name, value in by_name("staged").items() if Path(text(value)).name == value},
+        after=after,
+        staged={name: source for name, source in staged.items() if _in_folder(source)},
         lines=lines,
-        remove=tuple(text(name) for name in items(raw.get("remove"))),
+        remove=tuple(name for name in map(text, items(raw.get("remove"))) if _in_folder(name)),
     )
 
 

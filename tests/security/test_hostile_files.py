@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import Unavailable
+from handlers.somas.change import settle
 from handlers.somas.config import TIMEOUT_HOURS, Config, read_config
 from handlers.somas.locks import append, locked
 from handlers.somas.state import read_bytes, read_state
@@ -118,3 +121,28 @@ def test_neither_is_a_lock(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="Nothing was changed"), locked(project, 1):
         pytest.fail("the lock was taken through a link")
     assert elsewhere.read_text() == "mine"
+
+
+NOTES = [
+    {"remove": ["..", "", "artifacts", "../mine", "/etc/passwd", "a\0b"], "staged": {"..": "..", "x": "../mine"}},
+    {"after": {"..": "a", "": "b"}, "before": {"..": "c"}, "staged": {"": ""}},
+    {"after": ["state.json"], "before": 1, "staged": "x", "remove": {"state.json": 1}, "lines": "!"},
+    {"after": {"state.json": "{digest}"}, "before": {}, "staged": {"other": "state.json.lock", "dir": ".."}},
+]
+
+
+@pytest.mark.parametrize("written", NOTES)
+def test_a_note_of_a_change_that_somebody_else_wrote_leads_nowhere(tmp_path: Path, written: dict[str, object]) -> None:
+    """What was begun is written down beside the files; whoever writes there can write such notes too."""
+    (tmp_path / "mine").write_text("mine")
+    project = tmp_path / "project-5"
+    (project / "artifacts").mkdir(parents=True)
+    (project / "state.json").write_text("{}")
+    digest = hashlib.sha256(b"{}").hexdigest()
+    note = project / ".opsbot.deadbeef.change.json"
+    note.write_text(json.dumps({"operation_id": "x", **written}).replace("{digest}", digest))
+    settle(project, "project-5")
+    assert not note.exists()
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (project / "state.json").read_text() == "{}"
+    assert (project / "artifacts").is_dir()
