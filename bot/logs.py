@@ -35,6 +35,7 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    logging.getLogger("aiohttp.server").addFilter(_in_one_line)
     for handler in logging.getLogger().handlers:
         if not isinstance(handler.formatter, _Formatter):
             handler.setFormatter(_Formatter(handler.formatter))
@@ -43,6 +44,19 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
 def _without_secrets(_logger: Any, _method: str, line: Any) -> str:
     """The last of the processors: whatever a line was made of, it is looked at as it is written."""
     return redact(str(line))
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """What is no HTTP comes from anybody who finds the port: a line each, not a traceback each."""
+    from aiohttp.http_exceptions import BadHttpMessage
+
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BadHttpMessage):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg = f"{record.getMessage()}: {' '.join(str(error).split())[:120]!r}"
+        record.args = ()
+    return True
 
 
 class _Formatter(logging.Formatter):

@@ -33,8 +33,11 @@ def locked(
     """Hold the locks of state, dead letters and log, in this order. Blocking: call it in a worker thread.
 
     Raises ``Unavailable`` when another process keeps one of them for longer than ``seconds`` (all three together), when
-    ``cancelled`` says so, or when the lock files cannot be written. Nothing was changed then.
+    ``cancelled`` says so, when the folder is a symbolic link, or when the lock files cannot be written. Nothing was
+    changed then.
     """
+    if directory.is_symlink():  # it is read, but whoever writes in the folder does not aim the bot at another one
+        raise Unavailable(f"{directory} is a symbolic link, which is not followed for writing. Nothing was changed.")
     until = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         for name in DATA_FILES:

@@ -123,6 +123,17 @@ def test_neither_is_a_lock(tmp_path: Path) -> None:
     assert elsewhere.read_text() == "mine"
 
 
+def test_neither_is_a_project(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "state.json").write_text("{}")
+    project = tmp_path / "project-5"
+    project.symlink_to(elsewhere)
+    with pytest.raises(Unavailable, match=r"is a symbolic link.*Nothing was changed"), locked(project, 1):
+        pytest.fail("the lock was taken through a link")
+    assert [path.name for path in elsewhere.iterdir()] == ["state.json"]
+
+
 NOTES = [
     {"remove": ["..", "", "artifacts", "../mine", "/etc/passwd", "a\0b"], "staged": {"..": "..", "x": "../mine"}},
     {"after": {"..": "a", "": "b"}, "before": {"..": "c"}, "staged": {"": ""}},

@@ -105,6 +105,28 @@ async def test_a_body_that_never_ends_is_given_up(chat: Chat, monkeypatch: pytes
     writer.close()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"POST /slack/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_one_line_in_the_log(
+    chat: Chat, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    """Whoever finds the port could otherwise fill the log with tracebacks, and hide in them."""
+    assert chat.bot is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", chat.bot.port)
+    writer.write(sent)
+    assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.0 400 ")
+    writer.close()
+    [record] = [one for one in caplog.records if one.name == "aiohttp.server"]
+    assert record.exc_info is None and "\n" not in record.getMessage() and len(record.getMessage()) < 250
+    assert record.levelname == "WARNING"
+
+
 async def test_half_a_surrogate_pair_is_stored_as_the_replacement_character() -> None:
     async with running_bot() as local:
         status, _ = await local.signed_json(mention_body("<@U0OPSBOT> status \ud800"))
