@@ -1,7 +1,7 @@
 """The write that an acknowledgement waits for, on SQLite: one thread, one connection, one commit for all who wait.
 
 A tenth of what the same insert costs through SQLAlchemy and an executor. What else the bot writes goes its own way
-(bot/store.py). An SQLite file has one writer at a time, and who finds it busy sleeps in steps of up to a tenth of a
+(bot/sqlite.py). An SQLite file has one writer at a time, and who finds it busy sleeps in steps of up to a tenth of a
 second; here it is looked after three times in a millisecond, so that an acknowledgement comes next, however many others
 wait. Checkpoints of the write-ahead log are left to the others too.
 """

@@ -1,6 +1,6 @@
 """``opsbot run`` on a database that an older opsbot made: each step here brings it one version forward.
 
-Whoever changes a table in ``bot/store.py``:
+Whoever changes a table in ``bot/tables/``:
 
 - a new table needs nothing here; ``Store.open`` makes the tables that are missing before the steps run;
 - a new column or index of an existing table goes into the step of the version that is in development, with ``add``

@@ -7,7 +7,7 @@ Slack, AWS and others, ``Authorization`` headers, private keys, passwords in add
 
 The gates: what people type (``bot/inbox.py``), what products say (``bot/runs/storable.py``), what commands answer
 (``bot/dispatch.py``), the log (``bot/logs.py``); and, for known secrets once more, whatever goes into a column of text
-(``bot/store.py``).
+(``bot/tables/columns.py``).
 """
 
 from __future__ import annotations
