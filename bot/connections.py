@@ -176,7 +176,8 @@ class Connections:
         else:
             self.routes["slack"] = receiver.handle
         self.receiver = receiver
-        return SlackPort(surface, self._names.slack)
+        home = self._settings.github.home if self._settings.github else ""
+        return SlackPort(surface, self._names.slack, home)
 
     async def _user_groups(self, surface: SlackSurface) -> None:
         from bot.surfaces.slack.groups import UserGroups
@@ -213,7 +214,7 @@ class Connections:
         self._stack.push_async_callback(surface.close)
         self.roles = RepositoryRoles(surface)
         if not listen:
-            return GitHubPort(surface, self._names.github, settings.api_url)
+            return GitHubPort(surface, self._names.github, settings)
         roots = ("runs", *self._installed)
         if settings.webhook_secret.get_secret_value():
             webhook = GitHubWebhook(
@@ -242,7 +243,7 @@ class Connections:
             redelivery = Redelivery(surface, clock=self._clock, began=partial(self._load_cursor, BEGAN))
             self.tasks.append(asyncio.create_task(redelivery.run(), name="opsbot github redelivery"))
             self.notices.append(("GitHub's deliveries", redelivery.notices))
-        return GitHubPort(surface, self._names.github, settings.api_url)
+        return GitHubPort(surface, self._names.github, settings)
 
     async def _load_cursor(self, name: str) -> str:
         rows = await self._store.rows(sa.select(tables.cursors.c.value).where(tables.cursors.c.name == name))

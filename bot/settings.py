@@ -99,6 +99,16 @@ class GitHubSettings(Section):
     private_key: SecretStr = SecretStr("")
     webhook_secret: SecretStr = SecretStr("")
 
+    @property
+    def web_url(self) -> str:
+        """Where people read what the API serves, ``https://github.com``; on GitHub Enterprise Server the same host."""
+        return self.api_url.rstrip("/").replace("://api.github.com", "://github.com").removesuffix("/api/v3")
+
+    @property
+    def home(self) -> str:
+        """Where people read the repository: ``https://github.com/owner/name``."""
+        return f"{self.web_url}/{self.repository}"
+
 
 class ResponseSettings(Section):
     """Within which time somebody has to acknowledge a page, by severity."""

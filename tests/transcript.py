@@ -287,7 +287,10 @@ class Chat:
 
         def look() -> str | None:
             bodies = [body for login, body in self.github.comments(issue) if login == "opsbot"]
-            return next((body for body in reversed(bodies) if all(text in _plain(body) for text in wanted)), None)
+            return next(
+                (body for body in reversed(bodies) if all(text.replace("`", "") in _plain(body) for text in wanted)),
+                None,
+            )
 
         found = await self.until(look, f"a comment with {wanted} on #{issue}")
         self.github.read(issue)
@@ -396,8 +399,8 @@ class Chat:
 
 
 def _plain(markdown: str) -> str:
-    """Without what makes it bold or small, and without what keeps it from being a link."""
-    return re.sub(r"</?\w+>|\*\*|\u200b|\\(?=\W)", "", markdown)
+    """What people read: without what makes it bold, small or code, and of a link what it is called."""
+    return re.sub(r"\[([^]]*)]\([^)]*\)", r"\1", re.sub(r"</?\w+>|\*\*|`|\\(?=\W)", "", markdown))
 
 
 def notifies(message: LocalMessage) -> set[str]:

@@ -55,7 +55,8 @@ def _approved(states: Sequence[RunState], digest: str) -> str:
     if waiting:
         raise UserError(
             "Nothing was approved: no plan on this issue has this digest. It may have changed since you looked at it. "
-            f"Read the new one, then approve that: /runs approve {waiting[0].steps[waiting[0].current].digest}"
+            "Read the new one, then approve that.",
+            suggestions=(f"/runs approve {waiting[0].steps[waiting[0].current].digest}",),
         )
     raise UserError("Nothing was approved: no run on this issue waits for an approval.")
 

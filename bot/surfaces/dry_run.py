@@ -9,7 +9,7 @@ from bot.handler import Danger, Preview
 from bot.messages import Block, Bold, Code, CodeBlock, Divider, Heading, Message, Note, Paragraph, line
 from bot.runs.model import Plan, Post, RunState
 from bot.runs.usual import in_words, usual_of
-from bot.surfaces.step_text import EVIDENCE_IN_THREAD, Name, either, excerpt, plain_step, sentence, short
+from bot.surfaces.step_text import EVIDENCE_IN_THREAD, Name, either, excerpt, expected, plain_step, sentence, short
 from bot.surfaces.thread import thread_message
 from bot.words import duration
 
@@ -40,7 +40,7 @@ def run_message(plan: Plan, steps: Sequence[Foreseen], in_the_way: Sequence[str]
         if row.condition:
             blocks.append(Note(line("Only if: ", Code(row.condition.replace("`", "")), f". {foreseen.condition}")))
         if row.expectation:
-            blocks.append(Note(line(f"Expected: {row.expectation}")))
+            blocks.append(Note(line("Expected: ", Code(expected(row)))))
         if danger is Danger.DESTRUCTIVE:
             blocks.append(Note(line(_approval(plan))))
         if foreseen.problem:

@@ -172,7 +172,7 @@ async def follow(handler: Somas, context: ActionContext) -> ActionResult:
         return ActionResult(status="manual", summary=_no_run(handler, context.target.name))
     return ActionResult(
         status="done",
-        summary=f"Run {run.id} of {run.file} on {run.branch} is {run.state}: {run.url}",
+        summary=f"{_first_letter_up(run.named)} of {run.file} on {run.branch} is {run.state}.",
         observations=run_observations(run),
     )
 
@@ -188,7 +188,7 @@ async def report(handler: Somas, context: ActionContext) -> ActionResult:
     outcome = Observation(name="workflow_run.outcome", value=verdict.outcome, source=verdict.said)
     return ActionResult(
         status="done",
-        summary=f"{verdict.said[:1].upper()}{verdict.said[1:]}. {run.url}",
+        summary=_first_letter_up(verdict.said.replace(f"run {number} ", f"{run.named} ", 1)) + ".",
         evidence="\n".join(verdict.lines),
         observations=(*run_observations(run), outcome),
     )
@@ -215,10 +215,14 @@ async def _done(
     await handler.memory.remember(run_key(context.target.name), json.dumps(remembered))
     return ActionResult(
         status="done",
-        summary=f"GitHub took the dispatch of {workflow}: run {run.id} is {run.state}. {run.url} That it was taken "
-        "says nothing about the stage yet.",
+        summary=f"GitHub took the dispatch of {workflow}: {run.named} is {run.state}. That it was taken says nothing "
+        "about the stage yet.",
         observations=(_accepted(True, f"run {run.id} of {workflow}"), *run_observations(run)),
     )
+
+
+def _first_letter_up(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 async def _newest(github: SomasGitHub, workflow: str) -> int:

@@ -38,6 +38,11 @@ class WorkflowRun:
         return self.status == "completed"
 
     @property
+    def named(self) -> str:
+        """``run 1000055 (https://github.com/acme/somas/actions/runs/1000055)``: surfaces make it a link."""
+        return f"run {self.id} ({self.url})" if self.url else f"run {self.id}"
+
+    @property
     def state(self) -> str:
         """``in progress``, ``ended: failure``."""
         return f"ended: {self.conclusion or 'unknown'}" if self.ended else self.status.replace("_", " ")

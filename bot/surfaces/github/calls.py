@@ -16,7 +16,7 @@ from bot.surfaces.github.client import OUTAGE_PAUSE, is_rate_limit, wait_asked
 from bot.surfaces.github.connection import Connection, NoAnswer
 from bot.surfaces.github.limiter import WriteLimiter
 from bot.surfaces.github.markdown import draw
-from bot.surfaces.github.port import web_url
+from bot.surfaces.run_links import with_run_links
 
 
 class RepositoryCalls:
@@ -32,7 +32,7 @@ class RepositoryCalls:
         run_blocking: BlockingRunner,
     ) -> None:
         self.repository = settings.repository
-        self.web_url = f"{web_url(settings.api_url)}/{settings.repository}"
+        self.web_url = settings.home
         self._connection = connection
         self._writes = writes
         self._clock = clock
@@ -77,4 +77,4 @@ class RepositoryCalls:
         return GitHubAnswer(reply.status, reply.data, reply.headers)
 
     def draw(self, message: Message) -> str:
-        return draw(message, {})
+        return draw(with_run_links(message, self.web_url), {})

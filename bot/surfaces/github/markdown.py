@@ -1,8 +1,9 @@
 """A message as GitHub Markdown: "**P1-002** worker-3 is at step 2 of 4", tables, folded evidence, "Reply with: `…`".
 
 Untrusted text arrives as text: it cannot mention, link, refer to an issue or a commit, become an emoji or a formula,
-leave its code block or its table cell, or hide in an HTML comment. What GitHub would make of a word is broken with a
-zero-width space, which nobody sees. Pure.
+leave its code block or its table cell, or hide in an HTML comment. A word of which GitHub would make something is shown
+as code, where it makes nothing: `@alice`, `#12`, `1000055`, `state.json.backup.20261122T120014Z.3da96bad` are copied as
+they are. A zero-width space, which is copied too, stands only where code cannot. Pure.
 """
 
 from __future__ import annotations
@@ -56,12 +57,20 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:]+")
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+-]{1,20}")
 _DRAWN_LANGUAGES = {"mermaid", "geojson", "topojson", "stl", "math"}  # GitHub draws these instead of showing them
 
-# What GitHub turns into a link, a mention, an emoji: each match is broken behind group 0 or inside, see _broken.
+# What GitHub makes a link, a mention or an emoji outside code; addresses and names also inside the label of a link.
+# Digits between colons are a time of day, but for the two emoji that are called so.
+_ADDRESS = r"@(?=[a-z0-9]) | :// | \bwww\. | \b(?:mailto|xmpp):"
 _SPECIAL = re.compile(
-    r"""(?P<after>[@\#] | \bgh-(?=\d|$) | :(?=//) | \bwww(?=\.) | \b(?:mailto|xmpp): | :(?=[a-z0-9_+-]+:))
-      | (?P<hex>(?<![0-9a-z])[0-9a-f]{7,}(?![0-9a-z]))""",
+    rf"""{_ADDRESS} | \#(?=\d) | \bgh-(?=\d) | :(?:100|1234|\d*[a-z_+-][a-z0-9_+-]*):
+      | (?<![0-9a-z])[0-9a-f]{{7,}}(?![0-9a-z])""",
     re.IGNORECASE | re.VERBOSE,
 )
+_IN_A_LABEL = re.compile(_ADDRESS, re.IGNORECASE | re.VERBOSE)
+_DANGLING = re.compile(r"(?:[@\#]|\bgh-)\Z", re.IGNORECASE)  # what comes behind might complete it
+_BREAKABLE = re.compile(r"[@#:]|\bgh-|\bwww|[0-9a-f]{6}", re.IGNORECASE)
+_SPACE = re.compile(r"(\s+)")
+_OPENERS, _STOPS = "([{<\"'", ".,;:!?\"'"
+_CLOSERS = {")": "(", "]": "[", "}": "{", ">": "<"}
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&$]")
 _BLOCK_START = re.compile(r"[-+=/#:]|\d+(?=[.)])")
 
@@ -152,14 +161,14 @@ def _block(block: Block, people: Mapping[str, str], cap: int) -> str:
 
 def _folded(block: Folded, people: Mapping[str, str], cap: int) -> str:
     """What is inside gets shorter until the whole fits."""
-    summary = html_escape(_broken(one_line(block.title)[:200])) or "More"
+    summary = _html(one_line(block.title)[:200]) or "More"
     opening, closing = f"<details>\n<summary>{summary}</summary>\n\n", "\n\n</details>"
     room = cap - len(opening) - len(closing)
     for each in (room, *(limit for limit in _CAPS if limit < room)):
         pieces = [piece for inner in block.blocks if (piece := _block(inner, people, max(each, 100)))]
         if _size(pieces) <= room:
             return opening + "\n\n".join(pieces) + closing
-    return f"<sub>{html_escape(_broken(one_line(block.title)[:30]))} … is too long to be shown here.</sub>"
+    return f"<sub>{_html(one_line(block.title)[:30])} … is too long to be shown here.</sub>"
 
 
 def _listed(items: list[str], separator: str, cap: int) -> str:
@@ -181,7 +190,8 @@ def _button(button: Button) -> str:
     command = button.command
     if button.dialog is not None:
         command += "".join(f' --{field.option} "…"' for field in button.dialog.inputs if not field.optional)
-    return f"Reply with: {_code(command)} ({_text(one_line(button.label))})"
+    label = one_line(button.label)
+    return f"Reply with: {_code(command)}" + (f" ({_text(label)})" if label != command else "")
 
 
 def _table(table: Table, cap: int) -> str:
@@ -222,7 +232,7 @@ def _code_block(block: CodeBlock, cap: int) -> str:
     fenced = f"{ticks}{language}\n{text}\n{ticks}"
     if count <= FOLDED_LINES and size <= FOLDED_CHARACTERS:
         return f"{_bold(title, '')}\n\n{fenced}" if title else fenced
-    summary = html_escape(_broken(title)) or "Evidence"
+    summary = _html(title) or "Evidence"
     return f"<details>\n<summary>{summary} ({counted(count, 'line')})</summary>\n\n{fenced}\n\n</details>"
 
 
@@ -232,6 +242,8 @@ def _line(spans: Line, people: Mapping[str, str]) -> str:
         piece = _span(span, people, drawn)
         if mentioned and piece and piece[0] not in " ,.;:!?)":
             drawn += _ZWSP  # "@scotlaclair" and "/team" side by side would be a team, and "x" another person
+        elif drawn.endswith("`") and piece.startswith("`"):
+            drawn += _ZWSP  # else the two would share their backticks
         drawn += piece
         mentioned = isinstance(span, Mention)
     return drawn
@@ -246,7 +258,7 @@ def _span(span: Span, people: Mapping[str, str], before: str) -> str:
         case Italic(value):
             return _emphasised(value, before, "*", "em")
         case Code(value):
-            return (_ZWSP if before.endswith("`") else "") + _code(value)
+            return _code(value)
         case Link(label, url):
             return _link(label, url)
         case Mention(person=person, github=known):
@@ -279,10 +291,11 @@ def _bold(value: str, before: str) -> str:
 def _emphasised(value: str, before: str, marks: str, tag: str) -> str:
     if not value.strip():
         return _text(value)
+    drawn = _text(value)
     # Only between letters and digits do asterisks always mean what they should.
-    if value[0].isalnum() and value[-1].isalnum() and not before.endswith("*"):
-        return f"{marks}{_text(value)}{marks}"
-    return f"<{tag}>{_text(value)}</{tag}>"
+    if drawn[0].isalnum() and drawn[-1].isalnum() and not before.endswith("*"):
+        return f"{marks}{drawn}{marks}"
+    return f"<{tag}>{drawn}</{tag}>"
 
 
 def _link(label: str, url: str) -> str:
@@ -298,7 +311,7 @@ def _link(label: str, url: str) -> str:
     target = quote(url, safe="/:?#@!&*+,;=%~")
     for word in ("Stage", "Started", "Complete"):  # see unlike_upstream, which may not break an address
         target = target.replace(word, f"%{ord(word[0]):02X}{word[1:]}")
-    return f"[{_text(one_line(shown))}]({target.replace('&', '&amp;')})"
+    return f"[{_text(one_line(shown), _IN_A_LABEL)}]({target.replace('&', '&amp;')})"
 
 
 def _code(value: str) -> str:
@@ -312,16 +325,60 @@ def _code(value: str) -> str:
 
 def _cell(value: str) -> str:
     # Entities instead of backslashes: readers of tables do not agree what a backslash before a bar means.
-    return _text(value.strip()).replace("\\|", "&#124;").replace("\\\\", "&#92;")
+    return _text(value.strip(), in_code="").replace("\\|", "&#124;").replace("\\\\", "&#92;")
 
 
-def _text(value: str) -> str:
+def _text(value: str, special: re.Pattern[str] = _SPECIAL, *, in_code: str = "|\\") -> str:
+    """``value`` as text; ``in_code``: which of the bar and the backslash a code span can hold at this place."""
+    pieces = _SPACE.split(printable(value).replace("\t", " "))
+    drawn = ""
+    for at, piece in enumerate(pieces):
+        last = at == len(pieces) - 1
+        if not (special.search(piece) or (last and _DANGLING.search(piece))):
+            drawn += _escaped(piece)
+        elif any(character in piece and character not in in_code for character in "|\\"):
+            drawn += _escaped(_broken(piece))
+        else:
+            before, word, after = _trimmed(piece, special)
+            drawn += _escaped(before) + _code(word) + _escaped(after)
+    return drawn
+
+
+def _escaped(value: str) -> str:
     escaped = _MARKUP.sub(
         # GitHub's documentation names the span as the way to a plain dollar sign.
         lambda match: "<span>$</span>" if match[0] == "$" else f"\\{match[0]}",
-        _broken(printable(value).replace("\t", " ")),
+        value,
     )
     return escaped.replace("\n", "<br>")
+
+
+def _html(value: str) -> str:
+    """Text for the inside of an HTML element, where nothing is read as Markdown."""
+    drawn = ""
+    for piece in _SPACE.split(printable(value)):
+        if _SPECIAL.search(piece) or _DANGLING.search(piece):
+            before, word, after = _trimmed(piece, _SPECIAL)
+            drawn += f"{html_escape(before)}<code>{html_escape(word)}</code>{html_escape(after)}"
+        else:
+            drawn += html_escape(piece)
+    return drawn
+
+
+def _trimmed(piece: str, special: re.Pattern[str]) -> tuple[str, str, str]:
+    """``(see https://x.invalid).`` without the brackets and the full stop around the word, and these."""
+    start, end = 0, len(piece)
+    for _ in range(3):
+        if start < end and piece[start] in _OPENERS:
+            start += 1
+    for _ in range(3):
+        last = piece[end - 1 : end]
+        opened = _CLOSERS.get(last, "")
+        if last and (last in _STOPS or (opened and opened not in piece[start:end])):
+            end -= 1
+    if not special.search(piece[start:end]):  # what was trimmed belongs to it: ":+1:"
+        start, end = 0, len(piece)
+    return piece[:start], piece[start:end], piece[end:]
 
 
 def _opening(drawn: str) -> str:
@@ -336,9 +393,7 @@ def _opening(drawn: str) -> str:
 
 
 def _broken(value: str) -> str:
-    return _SPECIAL.sub(
-        lambda match: match[0] + _ZWSP if match["after"] else _ZWSP.join(re.findall(".{1,6}", match[0])), value
-    )
+    return _BREAKABLE.sub(lambda match: match[0] + _ZWSP, value)
 
 
 def _longest_run(text: str) -> int:

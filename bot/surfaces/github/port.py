@@ -10,10 +10,12 @@ import structlog
 
 from bot.incoming import Place
 from bot.messages import Message
+from bot.settings import GitHubSettings
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.markdown import draw
 from bot.surfaces.port import Body, FiledIssue
+from bot.surfaces.run_links import with_run_links
 
 PROBLEMS_KEPT = 15.0  # seconds
 ISSUE_PATIENCE = 2.0  # seconds; the start of a run waits for it
@@ -26,17 +28,18 @@ class GitHubPort:
 
     name = "github"
 
-    def __init__(self, surface: GitHubSurface, people: Mapping[str, str], api_url: str) -> None:
+    def __init__(self, surface: GitHubSurface, people: Mapping[str, str], settings: GitHubSettings) -> None:
         self.surface = surface
         self.people = people
-        self.web_url = web_url(api_url)
+        self.web_url = settings.web_url
+        self.home = settings.home
         self._asking = asyncio.Lock()
         self._issues: set[int] = set()  # known to be there
         self._problems: list[str] = []
         self._ask_again_at = -math.inf  # of the event loop's clock
 
     def draw(self, message: Message) -> Body:
-        return {"body": draw(message, self.people)}
+        return {"body": draw(with_run_links(message, self.home), self.people)}
 
     async def post(self, place: Place, body: Body, key: str, *, maybe_posted: bool) -> str:
         marker = f"<!-- opsbot:run={key} -->"
@@ -103,8 +106,3 @@ class GitHubPort:
                 self._problems = await self.surface.problems()
                 self._ask_again_at = now + PROBLEMS_KEPT
             return self._problems
-
-
-def web_url(api_url: str) -> str:
-    """Where people read what the API at ``api_url`` serves; on GitHub Enterprise Server that is the same host."""
-    return api_url.rstrip("/").replace("://api.github.com", "://github.com").removesuffix("/api/v3")

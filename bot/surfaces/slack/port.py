@@ -9,6 +9,7 @@ from bot.incoming import Place
 from bot.messages import Message
 from bot.surfaces.delivery import Undeliverable
 from bot.surfaces.port import Body
+from bot.surfaces.run_links import with_run_links
 from bot.surfaces.slack.blocks import SlackMessage, draw
 from bot.surfaces.slack.client import SlackSurface
 
@@ -18,12 +19,14 @@ class SlackPort:
 
     name = "slack"
 
-    def __init__(self, surface: SlackSurface, people: Mapping[str, str]) -> None:
+    def __init__(self, surface: SlackSurface, people: Mapping[str, str], home: str = "") -> None:
+        """``home``: where people read the GitHub repository."""
         self.surface = surface
         self.people = people
+        self.home = home
 
     def draw(self, message: Message) -> Body:
-        return asdict(draw(message, self.people))
+        return asdict(draw(with_run_links(message, self.home), self.people))
 
     async def post(self, place: Place, body: Body, key: str, *, maybe_posted: bool) -> str:
         return await self.surface.post(
