@@ -55,7 +55,7 @@ class Inbox:
             incoming = incoming.model_copy(update={"text": text})
         stored = incoming.model_dump_json()
         # What stands in a comment is given a reaction in the same transaction.
-        if self._file and not incoming.comment_id:
+        if self._file and not incoming.on_github:
             return await self._add(self._file, incoming, stored)
         accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((incoming, stored, accepted))
@@ -120,7 +120,7 @@ class Inbox:
                     .returning(tables.inbox.c.key)
                 )
                 news.append(done.first() is not None)
-                if news[-1] and incoming.comment_id:
+                if news[-1] and incoming.on_github:
                     await reactions.heard(self.store, connection, incoming)
         return news
 

@@ -52,9 +52,14 @@ class Incoming(BaseModel):
     received_at: datetime
     response_url: str = ""  # Slack: where a private answer goes
     trigger_id: str = ""  # Slack: for modals
-    comment_id: int = 0  # GitHub: to react to
+    comment_id: int = 0  # GitHub: to react to, or to the issue's own text (see issue_body)
     first_key: str = ""  # of a command that waited in the queue: the key with which it was typed
     issue_body: bool = False  # GitHub: it stands in the issue's own text, not in a comment
+
+    @property
+    def on_github(self) -> bool:
+        """Whether it stands in a text on GitHub, to which the bot reacts."""
+        return bool(self.comment_id) or self.issue_body
 
     @property
     def reference(self) -> str:

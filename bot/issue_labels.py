@@ -40,14 +40,19 @@ class IssueLabels:
         return await (self._put(surface, row) if row.kind == "label" else self._take(surface, row))
 
     async def _put(self, surface: LabelsIssues, row: sa.Row[Any]) -> str:
-        if await self._acknowledged(row.run_id, row.escalation):
-            return ACKNOWLEDGED
-        label = str(json.loads(row.body)["label"])
+        label, pointless = str(json.loads(row.body)["label"]), False
+
+        async def wanted() -> bool:
+            nonlocal pointless
+            pointless = await self._acknowledged(row.run_id, row.escalation)
+            return not pointless
+
         try:
-            await surface.add_label(_place(row), label)
+            if await wanted():
+                await surface.add_label(_place(row), label, wanted)
         except Undeliverable as error:  # the page itself has more to say about it
             log.error("an issue cannot be labelled", issue=row.thread, label=label, reason=str(error))
-        return ""
+        return ACKNOWLEDGED if pointless else ""
 
     async def _take(self, surface: LabelsIssues, row: sa.Row[Any]) -> str:
         for put in await self._labels(row):

@@ -1,5 +1,7 @@
 """👀 on a comment as soon as it is heard, 🚀 when its run is done: the shortest answer there is on GitHub.
 
+A command in the text of a new issue gets its reaction on the issue itself; its ``comment_id`` is 0.
+
 A reaction is a function of what became of the comment's commands, like the card is of its run: what could not be shown
 is shown later, and a restart loses nothing. Several commands of one comment share it; the worst outcome is shown.
 """
@@ -41,10 +43,13 @@ MOST_AT_ONCE = 50
 
 
 def comment_of(incoming: Incoming) -> str:
-    """What all commands of a comment have in common at the front of their keys; empty when it is no comment."""
-    mark = f"#{incoming.comment_id}:"
+    """What all commands of a comment, or of an issue's own text, have in common at the front of their keys.
+
+    Empty when it is neither.
+    """
+    mark = f"#issue-{incoming.place.thread}:" if incoming.issue_body else f"#{incoming.comment_id}:"
     head, found, _ = incoming.key.partition(mark)
-    return head + mark if incoming.comment_id and found else ""
+    return head + mark if incoming.on_github and found else ""
 
 
 async def heard(store: Store, connection: AsyncConnection, incoming: Incoming) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bot.incoming import Place
 from bot.messages import Message
 
+Wanted = Callable[[], Awaitable[bool]]
 Body = Mapping[str, Any]
 """A message as it was drawn for its surface; anything JSON has."""
 
@@ -48,7 +49,9 @@ class HasIssues(Protocol):
 class LabelsIssues(Protocol):
     """A surface whose issues have labels. Doing it twice does nothing. Raises ``TryLater`` or ``Undeliverable``."""
 
-    async def add_label(self, place: Place, label: str) -> None: ...
+    async def add_label(self, place: Place, label: str, wanted: Wanted) -> None:
+        """``wanted`` is asked when the turn has come: what waited in line may have become pointless."""
+        ...
 
     async def remove_label(self, place: Place, label: str) -> None: ...
 
@@ -65,9 +68,9 @@ class Reacts(Protocol):
     """A surface on which the bot reacts to what people write."""
 
     async def react(self, place: Place, comment_id: int, reaction: str, *, instead_of: str) -> str:
-        """React with ``rocket``; the reaction's id. ``instead_of`` is the id of an earlier one, which goes away.
+        """React with ``rocket`` to a comment, with ``comment_id`` 0 to the issue's own text; the reaction's id.
 
-        Raises ``TryLater`` or ``Undeliverable``.
+        ``instead_of`` is the id of an earlier one, which goes away. Raises ``TryLater`` or ``Undeliverable``.
         """
         ...
 

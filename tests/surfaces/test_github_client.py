@@ -124,7 +124,7 @@ async def test_reading_is_repeated_after_a_5xx(github: LocalGitHub, surface: Git
 async def test_an_outage_is_for_later(github: LocalGitHub, surface: GitHubSurface) -> None:
     github.fail(500, method="GET", times=3)
     with pytest.raises(TryLater, match="500"):
-        await surface.comments_since("2026-01-01T00:00:00Z")
+        await surface.changes.comments_since("2026-01-01T00:00:00Z")
     await github.stop()
     with pytest.raises(TryLater) as later:
         await surface.post(REPO, 42, "hello", MARKER)
@@ -143,7 +143,7 @@ async def test_a_secondary_limit_is_never_slept_through(
     with pytest.raises(TryLater):  # GitHub is not asked again before that
         await surface.post(REPO, 42, "hello", MARKER)
     with pytest.raises(TryLater):
-        await surface.comments_since("2026-01-01T00:00:00Z")
+        await surface.changes.comments_since("2026-01-01T00:00:00Z")
     assert time.monotonic() - started < 3
     assert len(github.exchanges) == 1
     await clock.advance(77)
@@ -291,10 +291,10 @@ async def test_a_reaction_at_once_and_another_at_the_end(
     github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
 ) -> None:
     comment = github.comment("alice", 42, "/somas status")
-    heard = await surface.react(REPO, comment, "eyes")
-    assert await passing(clock, surface.react(REPO, comment, "eyes")) == heard
+    heard = await surface.react(REPO, 42, comment, "eyes")
+    assert await passing(clock, surface.react(REPO, 42, comment, "eyes")) == heard
     assert github.reactions(comment) == ["eyes"]
-    await passing(clock, surface.react(REPO, comment, "rocket", instead_of=heard))
+    await passing(clock, surface.react(REPO, 42, comment, "rocket", instead_of=heard))
     assert github.reactions(comment) == ["rocket"]
 
 
@@ -302,9 +302,9 @@ async def test_a_reaction_that_is_gone_already_is_no_trouble(
     github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
 ) -> None:
     comment = github.comment("alice", 42, "/somas status")
-    heard = await surface.react(REPO, comment, "eyes")
-    await passing(clock, surface.react(REPO, comment, "confused", instead_of=heard))
-    await passing(clock, surface.react(REPO, comment, "confused", instead_of=heard))  # the answer was lost
+    heard = await surface.react(REPO, 42, comment, "eyes")
+    await passing(clock, surface.react(REPO, 42, comment, "confused", instead_of=heard))
+    await passing(clock, surface.react(REPO, 42, comment, "confused", instead_of=heard))  # the answer was lost
     assert github.reactions(comment) == ["confused"]
 
 
@@ -322,6 +322,36 @@ async def test_a_label_is_made_once_set_and_taken_away(
     for _ in range(2):
         await passing(clock, surface.remove_label(REPO, 42, "somas:needs attention/now"))
     assert github.labels(42) == []
+
+
+async def test_a_label_that_nobody_wants_any_more_when_its_turn_comes_is_not_set(
+    github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
+) -> None:
+    asked: list[bool] = []
+
+    async def wanted() -> bool:
+        asked.append(github.comments(42) == [])
+        return asked[-1]
+
+    first = asyncio.ensure_future(
+        surface.add_label(REPO, 42, "on fire", wanted)
+    )  # makes the label, then waits a second
+    while not asked:
+        await asyncio.sleep(0.002)
+    github.comment("scotlaclair", 42, "I am on it")
+    await passing(clock, first)
+    assert (asked, github.labels(42)) == ([True, False], [])
+    await passing(clock, surface.add_label(REPO, 42, "flooded", wanted))
+    assert not [each for each in github.exchanges if "flooded" in str(each.request)]
+
+
+async def test_a_reaction_to_the_text_of_an_issue(
+    github: LocalGitHub, surface: GitHubSurface, clock: ManualClock
+) -> None:
+    heard = await surface.react(REPO, 42, 0, "eyes")
+    assert await passing(clock, surface.react(REPO, 42, 0, "eyes")) == heard
+    await passing(clock, surface.react(REPO, 42, 0, "rocket", instead_of=heard))
+    assert github.reactions_to_issue(42) == ["rocket"]
 
 
 async def test_a_comment_is_folded_away(github: LocalGitHub, surface: GitHubSurface, clock: ManualClock) -> None:
@@ -359,12 +389,12 @@ async def test_whether_there_is_an_issue(github: LocalGitHub, surface: GitHubSur
 @pytest.mark.parametrize("role", ["admin", "maintain", "write", "triage", "read", "none"])
 async def test_the_role_is_the_one_github_names(github: LocalGitHub, surface: GitHubSurface, role: str) -> None:
     github.set_role("alice", role)
-    assert await surface.permission(REPO, "alice", str(github.user_id("alice"))) == role
+    assert await surface.permissions.of(REPO, "alice", str(github.user_id("alice"))) == role
 
 
 async def test_a_custom_role_has_its_own_name(github: LocalGitHub, surface: GitHubSurface) -> None:
     github.set_role("alice", "incident-lead", extends="write")
-    assert await surface.permission(REPO, "alice", str(github.user_id("alice"))) == "incident-lead"
+    assert await surface.permissions.of(REPO, "alice", str(github.user_id("alice"))) == "incident-lead"
 
 
 async def test_a_role_is_kept_for_a_minute_and_no_longer(
@@ -372,12 +402,12 @@ async def test_a_role_is_kept_for_a_minute_and_no_longer(
 ) -> None:
     github.set_role("alice", "admin")
     alice = str(github.user_id("alice"))
-    assert await surface.permission(REPO, "alice", alice) == "admin"
+    assert await surface.permissions.of(REPO, "alice", alice) == "admin"
     github.set_role("alice", "none")
     await clock.advance(59)
-    assert await surface.permission(REPO, "alice", alice) == "admin"
+    assert await surface.permissions.of(REPO, "alice", alice) == "admin"
     await clock.advance(1)
-    assert await surface.permission(REPO, "alice", alice) == "none"
+    assert await surface.permissions.of(REPO, "alice", alice) == "none"
 
 
 async def test_a_name_that_changed_hands_gives_nothing(github: LocalGitHub, surface: GitHubSurface) -> None:
@@ -385,13 +415,13 @@ async def test_a_name_that_changed_hands_gives_nothing(github: LocalGitHub, surf
     alice = str(github.user_id("alice"))
     github.rename("alice", "alice-now")
     github.set_role("alice", "admin")  # another account took the name
-    assert await surface.permission(REPO, "alice", alice) == "none"
-    assert await surface.permission(REPO, "alice-now", alice) == "admin"
+    assert await surface.permissions.of(REPO, "alice", alice) == "none"
+    assert await surface.permissions.of(REPO, "alice-now", alice) == "admin"
 
 
 @pytest.mark.parametrize("login", ["nobody", "../../user", "alice?x=1", ""])
 async def test_unknown_people_have_no_role(surface: GitHubSurface, login: str) -> None:
-    assert await surface.permission(REPO, login, "1") == "none"
+    assert await surface.permissions.of(REPO, login, "1") == "none"
 
 
 @pytest.mark.parametrize("status", [500, 403])
@@ -401,10 +431,10 @@ async def test_when_github_cannot_say_nobody_may_and_it_is_told(
     github.set_role("alice", "admin")
     github.fail(status, path="permission", times=3, message="Resource not accessible by integration" * (status == 403))
     alice = str(github.user_id("alice"))
-    assert await surface.permission(REPO, "alice", alice) == "none"
+    assert await surface.permissions.of(REPO, "alice", alice) == "none"
     assert any("nobody may" in problem for problem in await surface.problems())
     if status == 500:  # all three tries are used up, the refusal was not kept
-        assert await surface.permission(REPO, "alice", alice) == "admin"
+        assert await surface.permissions.of(REPO, "alice", alice) == "admin"
         assert await surface.problems() == []
 
 
@@ -440,7 +470,7 @@ async def test_many_requests_at_once_do_not_mix_up(github: LocalGitHub, surface:
     for login, role in roles.items():
         github.set_role(login, role)
     await surface.identify()  # the first connection is there
-    found = await asyncio.gather(*(surface.permission(REPO, name, str(github.user_id(name))) for name in roles))
+    found = await asyncio.gather(*(surface.permissions.of(REPO, name, str(github.user_id(name))) for name in roles))
     assert dict(zip(roles, found, strict=True)) == roles
 
 
@@ -485,7 +515,7 @@ async def test_an_app_s_token_is_renewed_in_time(threads: Threads) -> None:
         app.token_life = timedelta(seconds=15)  # PyGithub renews 20 s before the end
         surface = app_surface(github, SystemClock(), threads, app.id, PRIVATE)
         for asked in (1, 2, 3):
-            await surface.comments_since("2026-01-01T00:00:00Z")
+            await surface.changes.comments_since("2026-01-01T00:00:00Z")
             assert tokens_asked_for(github) == asked
         await surface.close()
 
@@ -493,7 +523,7 @@ async def test_an_app_s_token_is_renewed_in_time(threads: Threads) -> None:
 async def test_a_token_that_ended_early_is_replaced(github: LocalGitHub, clock: ManualClock, threads: Threads) -> None:
     app = github.install_app("opsbot-app", PUBLIC)
     surface = app_surface(github, clock, threads, app.id, PRIVATE)
-    await surface.comments_since("2026-01-01T00:00:00Z")
+    await surface.changes.comments_since("2026-01-01T00:00:00Z")
     github.revoke_installation_tokens()
     await surface.post(REPO, 42, "hello", MARKER)
     assert len(github.read(42)) == 1

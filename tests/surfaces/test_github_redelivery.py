@@ -16,6 +16,7 @@ from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.redelivery import ATTEMPTS, Attempt, Redelivery, due_again
 from bot.surfaces.github.webhook import GitHubWebhook
 from tests.surfaces.conftest import Threads, settings_for
+from tests.surfaces.test_github_client import PRIVATE, PUBLIC, app_surface, passing
 from tests.surfaces.test_github_webhook import Inbox, run_blocking
 
 SECRET = "s3cret"
@@ -27,8 +28,8 @@ def inbox() -> Inbox:
 
 
 @pytest.fixture
-async def hooked(github: LocalGitHub, inbox: Inbox, clock: ManualClock) -> AsyncIterator[LocalGitHub]:
-    """A GitHub that delivers to the bot's webhook, and minds the minute that deliveries take to settle."""
+async def address(inbox: Inbox, clock: ManualClock) -> AsyncIterator[str]:
+    """Where the bot's webhook listens."""
     webhook = GitHubWebhook(
         secret=SECRET,
         repository="acme/somas",
@@ -41,10 +42,15 @@ async def hooked(github: LocalGitHub, inbox: Inbox, clock: ManualClock) -> Async
     app = web.Application()
     app.router.add_post("/github/webhook", webhook.handle)
     async with TestServer(app) as server:
-        url = str(server.make_url("/github/webhook"))
-        github.add_hook(url, SECRET, ("issue_comment", "issues", "workflow_run"))
-        await github.settled()
-        yield github
+        yield str(server.make_url("/github/webhook"))
+
+
+@pytest.fixture
+async def hooked(github: LocalGitHub, address: str) -> LocalGitHub:
+    """A GitHub that delivers to the bot's webhook, and minds the minute that deliveries take to settle."""
+    github.add_hook(address, SECRET, ("issue_comment", "issues", "workflow_run"))
+    await github.settled()
+    return github
 
 
 def redelivery_of(surface: GitHubSurface, clock: ManualClock, began: str = "2026-11-22T11:00:00Z") -> Redelivery:
@@ -108,6 +114,43 @@ async def test_a_missing_permission_is_named(github: LocalGitHub, clock: ManualC
     assert "Lost deliveries of GitHub cannot be asked for again" in notice
     assert "Webhooks: Read and write" in notice
     assert "admin:repo_hook" in notice
+    await surface.close()
+
+
+async def test_an_app_asks_for_the_deliveries_of_its_own_webhook_with_its_own_key(
+    github: LocalGitHub, address: str, inbox: Inbox, clock: ManualClock, threads: Threads
+) -> None:
+    """It has one webhook, of the app and not of the repository, whose list no installation token may read."""
+    app = github.install_app("opsbot-app", PUBLIC, {"metadata": "read", "issues": "write"})
+    github.add_app_hook(address, SECRET)
+    surface = app_surface(github, clock, threads, app.id, PRIVATE)
+    redelivery = redelivery_of(surface, clock)
+    github.deliveries.drop = 2
+    for command in ("/somas status", "/somas failed", "/somas help"):
+        github.comment("alice", 42, command)
+    await github.settled()
+    assert inbox.texts == ["/somas help"]
+    await clock.advance(61)
+    assert await passing(clock, redelivery.look()) == 2  # a second apart, as every write
+    await github.settled()
+    assert inbox.texts == ["/somas help", "/somas status", "/somas failed"]
+    await clock.advance(600)
+    assert (await redelivery.look(), await redelivery.notices()) == (0, [])
+    used = [(each.method, each.route) for each in github.exchanges if "/app/hook" in each.route]
+    assert used.count(("POST", "/app/hook/deliveries/{delivery_id}/attempts")) == 2
+    assert not [each for each in github.exchanges if each.route.endswith("/access_tokens")]  # only the app's key
+    await surface.close()
+
+
+async def test_an_app_whose_key_is_wrong_says_what_to_compare(
+    github: LocalGitHub, clock: ManualClock, threads: Threads
+) -> None:
+    github.install_app("opsbot-app", PUBLIC)
+    surface = app_surface(github, clock, threads, 99, PRIVATE)
+    redelivery = redelivery_of(surface, clock)
+    assert await redelivery.look() == 0
+    [notice] = await redelivery.notices()
+    assert "compare GITHUB_APP_ID and GITHUB_PRIVATE_KEY" in notice
     await surface.close()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bot.demo.supervised_process import SupervisedProcess
 from tests.transcript import ON_GITHUB_ALONE, ON_GITHUB_TOO, Chat
 
 NEWS = """
@@ -21,9 +22,30 @@ async def test_a_command_in_the_text_of_a_new_issue(tmp_path: Path, root: Path, 
         number = chat.github.issue("The gate is red", by="alice", body="Since noon.\n\n/somas status project-42")
         await chat.github.settled()
         await chat.sees_comment("project-42: failed at verify", issue=number)
+        await chat.until(lambda: chat.github.reactions_to_issue(number) == ["+1"], "the reaction to the issue itself")
         await chat.passes(seconds=61)  # the poller reads the issue too
         await chat.rests()
         assert [login for login, _ in chat.github.comments(number)] == ["opsbot"]
+
+
+async def test_what_became_of_a_run_is_a_reaction_to_the_issue_that_asked_for_it(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    """Eyes while it is under way, a rocket when it is done; one that is refused looks confused."""
+    async with Chat(tmp_path, payments, settings=ON_GITHUB_ALONE) as chat:
+        asked = chat.github.issue("Quarantine it", by="alice", body="/supervisor quarantine fraud-scorer")
+        await chat.github.settled()
+        await chat.sees_comment("Quarantine fraud-scorer of payments", "waiting for a decision", issue=asked)
+        await chat.until(lambda: chat.github.reactions_to_issue(asked) == ["eyes"], "the eyes")
+        await chat.comments("alice", "/runs done", issue=asked)
+        await chat.sees_comment("Done after", issue=asked)
+        await chat.until(lambda: chat.github.reactions_to_issue(asked) == ["rocket"], "the rocket")
+        refused = chat.github.issue("Let me", by="mallory", body="/supervisor quarantine worker-1")
+        await chat.github.settled()
+        await chat.sees_comment("needs an operator, and you are not one", issue=refused)
+        await chat.until(lambda: chat.github.reactions_to_issue(refused) == ["confused"], "the confusion")
+        await chat.rests()
+        chat.github.read(asked), chat.github.read(refused), chat.github.read(42)
 
 
 async def test_a_command_in_a_new_issue_that_no_webhook_brought(tmp_path: Path, root: Path, somas: str) -> None:

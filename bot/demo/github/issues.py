@@ -33,9 +33,15 @@ class Issues:
             web.get(comment, self.get_comment),
             web.patch(comment, self.update_comment),
             web.delete(comment, self.delete_comment),
-            web.get(comment + "/reactions", self.list_reactions),
-            web.post(comment + "/reactions", self.create_reaction),
-            web.delete(comment + "/reactions/{reaction_id}", self.delete_reaction),
+            *(
+                route
+                for reactions in (comment + "/reactions", issue + "/reactions")
+                for route in (
+                    web.get(reactions, self.list_reactions),
+                    web.post(reactions, self.create_reaction),
+                    web.delete(reactions + "/{reaction_id}", self.delete_reaction),
+                )
+            ),
             web.get(issue, self.get_issue),
             web.patch(issue, self.update_issue),
             web.get(issue + "/comments", self.list_comments),
@@ -193,29 +199,28 @@ class Issues:
         return web.Response(status=204)
 
     async def list_reactions(self, request: web.Request) -> web.Response:
-        _, comment = self._comment(request)
         content = request.query.get("content")
-        rows = [reaction for reaction in comment.reactions if content in (None, reaction.content)]
+        rows = [reaction for reaction in self._reactions(request) if content in (None, reaction.content)]
         return page(request, rows, self._shapes.reaction)
 
     async def create_reaction(self, request: web.Request) -> web.Response:
-        _, comment = self._comment(request)
+        reactions = self._reactions(request)
         content = (await body_of(request)).get("content")
         if content not in REACTIONS:
             raise invalid("Reaction", "content", "invalid")
         user = request[CREDENTIAL].user
-        for reaction in comment.reactions:
+        for reaction in reactions:
             if reaction.user is user and reaction.content == content:
                 return reply(self._shapes.reaction(reaction))
         reaction = Reaction(self._world.new_id(), user, content, self._world.now())
-        comment.reactions.append(reaction)
+        reactions.append(reaction)
         return reply(self._shapes.reaction(reaction), 201)
 
     async def delete_reaction(self, request: web.Request) -> web.Response:
-        _, comment = self._comment(request)
-        for reaction in comment.reactions:
+        reactions = self._reactions(request)
+        for reaction in reactions:
             if str(reaction.id) == request.match_info["reaction_id"]:
-                comment.reactions.remove(reaction)
+                reactions.remove(reaction)
                 return web.Response(status=204)
         raise not_found()
 
@@ -292,6 +297,12 @@ class Issues:
         if comment is None:
             raise not_found()
         return repository, comment
+
+    def _reactions(self, request: web.Request) -> list[Reaction]:
+        """Those to a comment, or to an issue's own text."""
+        if "comment_id" in request.match_info:
+            return self._comment(request)[1].reactions
+        return self._issue(request)[1].reactions
 
     def _writable(self, request: web.Request, repository: Repository, issue: Issue) -> None:
         if repository.archived:

@@ -6,7 +6,7 @@ simulation: ``tests/surfaces/github_openapi.json``, cut from GitHub's own descri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ from bot.demo.github.gate import Exchange, Fault, Gate
 from bot.demo.github.issues import Issues
 from bot.demo.github.run_events import RunEvents
 from bot.demo.github.shapes import Shapes
-from bot.demo.github.state import Comment, Issue, Job, Pull, Workflow, WorkflowRun, World
+from bot.demo.github.state import Comment, Issue, Job, Pull, Reaction, Workflow, WorkflowRun, World
 
 
 class LocalGitHub:
@@ -169,8 +169,14 @@ class LocalGitHub:
 
     def reactions(self, comment_id: int) -> list[str]:
         """The bot's reactions to a comment, in order."""
-        comment = self._world.repository.comments[comment_id]
-        return [reaction.content for reaction in comment.reactions if self._is_bot(reaction.user.login)]
+        return self._of_the_bot(self._world.repository.comments[comment_id].reactions)
+
+    def reactions_to_issue(self, issue: int) -> list[str]:
+        """The bot's reactions to an issue's own text, in order."""
+        return self._of_the_bot(self.issue_state(issue).reactions)
+
+    def _of_the_bot(self, reactions: Sequence[Reaction]) -> list[str]:
+        return [reaction.content for reaction in reactions if self._is_bot(reaction.user.login)]
 
     def minimised(self, issue: int) -> list[str]:
         """The comments that are folded away, oldest first."""

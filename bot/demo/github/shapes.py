@@ -254,7 +254,7 @@ class Shapes:
             "closed_at": iso(issue.closed_at) if issue.closed_at else None,
             "author_association": self._association(repository, issue.user),
             "body": issue.body,
-            "reactions": self.rollup(url, ()),
+            "reactions": self.rollup(url, issue.reactions),
             "timeline_url": f"{url}/timeline",
             "performed_via_github_app": None,
         }

@@ -95,6 +95,7 @@ class Issue:
     locked: bool = False
     closed_at: datetime | None = None
     events: list[LabelEvent] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from bot.handler import BlockingRunner
 from bot.messages import Message
 from bot.settings import GitHubSettings
 from bot.surfaces.delivery import TryLater, Undeliverable
-from bot.surfaces.github.client import OUTAGE_PAUSE, is_rate_limit, wait_asked
 from bot.surfaces.github.connection import Connection, NoAnswer
+from bot.surfaces.github.exchange import OUTAGE_PAUSE, is_rate_limit, wait_asked
 from bot.surfaces.github.limiter import WriteLimiter
 from bot.surfaces.github.markdown import draw
 from bot.surfaces.run_links import with_run_links

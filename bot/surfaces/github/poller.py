@@ -19,7 +19,8 @@ from bot.clock import Clock
 from bot.handler import BlockingRunner
 from bot.incoming import Incoming
 from bot.surfaces.delivery import TryLater, Undeliverable
-from bot.surfaces.github.client import CommentPage, GitHubSurface
+from bot.surfaces.github.changes import CommentPage
+from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.payloads import Accept, Comment, Issue, Reader, Text, is_person
 
 Load = Callable[[str], Awaitable[str]]
@@ -93,8 +94,8 @@ class CommentPoller:
         Raises ``TryLater``, ``Undeliverable`` and what ``accept`` raises; a cursor stays before what is not stored.
         """
         await self._begin()
-        comments = await self._follow(COMMENTS, self._surface.comments_since, self._comment)
-        return comments + await self._follow(ISSUES, self._surface.issues_since, self._issue)
+        comments = await self._follow(COMMENTS, self._surface.changes.comments_since, self._comment)
+        return comments + await self._follow(ISSUES, self._surface.changes.issues_since, self._issue)
 
     async def _begin(self) -> None:
         if self._began is None:
@@ -165,7 +166,7 @@ class CommentPoller:
         The webhook says who edited; the lists do not, so the editors of what was edited are asked for.
         """
         try:
-            editors = await self._surface.editors(node_id)
+            editors = await self._surface.changes.editors(node_id)
         except Undeliverable as error:
             _log.warning("github.poller.editors_unknown", node=node_id, error=str(error))
             return False

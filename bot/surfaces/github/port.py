@@ -14,7 +14,7 @@ from bot.settings import GitHubSettings
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.github.client import GitHubSurface
 from bot.surfaces.github.markdown import draw
-from bot.surfaces.port import Body, FiledIssue
+from bot.surfaces.port import Body, FiledIssue, Wanted
 from bot.surfaces.run_links import with_run_links
 
 PROBLEMS_KEPT = 15.0  # seconds
@@ -74,8 +74,8 @@ class GitHubPort:
             self._issues.add(number)
         return place
 
-    async def add_label(self, place: Place, label: str) -> None:
-        await self.surface.add_label(place.channel, int(place.thread), label)
+    async def add_label(self, place: Place, label: str, wanted: Wanted) -> None:
+        await self.surface.add_label(place.channel, int(place.thread), label, wanted)
 
     async def remove_label(self, place: Place, label: str) -> None:
         await self.surface.remove_label(place.channel, int(place.thread), label)
@@ -84,7 +84,8 @@ class GitHubPort:
         await self.surface.minimise(place.channel, int(remote_id.partition(":")[0]))
 
     async def react(self, place: Place, comment_id: int, reaction: str, *, instead_of: str) -> str:
-        given = await self.surface.react(place.channel, comment_id, reaction, instead_of=int(instead_of or 0))
+        issue = int(place.thread)
+        given = await self.surface.react(place.channel, issue, comment_id, reaction, instead_of=int(instead_of or 0))
         return str(given)
 
     async def update(self, place: Place, remote_id: str, body: Body) -> None:

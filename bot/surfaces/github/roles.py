@@ -16,10 +16,10 @@ class RepositoryRoles:
         """The actor with their role; as they were for somebody who is not on GitHub."""
         if actor.surface != "github" or not actor.id or not actor.login:
             return actor
-        role = await self._surface.permission(self._surface.repository, actor.login, actor.id)
+        role = await self._surface.permissions.of(self._surface.repository, actor.login, actor.id)
         return actor.model_copy(update={"role": "" if role == "none" else role})
 
     @property
     def trouble(self) -> str:
         """Why GitHub could not say it when it was asked last; empty when it could."""
-        return self._surface.permission_problem
+        return self._surface.permissions.problem
