@@ -20,8 +20,8 @@ from bot import store as tables
 from bot.clock import Clock
 from bot.incoming import Place
 from bot.messages import message
-from bot.runs.engine import Said
 from bot.runs.model import Escalation, RunState
+from bot.runs.record import Said
 from bot.store import Store, dumps
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.port import Body, FilesIssues, Surface

@@ -24,7 +24,7 @@ from bot.demo.slack.signing import signed_headers
 from bot.demo.somas_projects import ProjectWriter, generate
 from bot.demo.supervised_process import ProcessConfig, SupervisedProcess, payment_children
 from bot.inbox_file import InboxFile
-from bot.runs import engine
+from bot.runs import sweep
 from tests.transcript import Chat, live, notifies
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -41,8 +41,8 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was given up is looked for more often than in production."""
-    monkeypatch.setattr(engine, "SWEEP_EVERY", 0.5)
-    monkeypatch.setattr(engine, "LONG_PAUSE", 2.0)
+    monkeypatch.setattr(sweep, "SWEEP_EVERY", 0.5)
+    monkeypatch.setattr(sweep, "LONG_PAUSE", 2.0)
 
 
 @pytest.fixture
@@ -479,7 +479,7 @@ async def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     tmp_path: Path, root: Path, somas: str, quick: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``quick`` is how often the engine continues a run at once; then it pauses, and goes on all the same."""
-    monkeypatch.setattr(engine, "MOST_CONTINUATIONS", quick)
+    monkeypatch.setattr(sweep, "MOST_CONTINUATIONS", quick)
     async with Chat(tmp_path, somas + 'restart_budget = "PT5M"\n') as chat:
         await chat.types("alice", "/somas restart 42")
         card = await chat.sees("Restart", "project-42")

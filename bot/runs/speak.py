@@ -7,8 +7,8 @@ from datetime import datetime
 
 from bot.incoming import Place
 from bot.messages import Message
-from bot.runs.engine import Said
 from bot.runs.model import Escalation, Plan, Post, RunState
+from bot.runs.record import Said
 from bot.surfaces.drill import marked
 from bot.surfaces.page import page_message
 from bot.surfaces.port import Surface

@@ -24,8 +24,8 @@ from bot.clock import Clock
 from bot.incoming import Place
 from bot.messages import Bold, Line, Mention, Note, Paragraph, Text, line, message
 from bot.page_delivery import MOVE_AFTER
-from bot.runs.engine import Said
 from bot.runs.model import RunState
+from bot.runs.record import Said
 from bot.runs.speak import Speaker, pages_missed
 from bot.settings import WatchdogSettings
 from bot.store import Store, dumps

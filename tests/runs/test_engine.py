@@ -16,10 +16,12 @@ from bot import store as tables
 from bot.clock import ManualClock
 from bot.handler import ActionContext, ActionResult, Target
 from bot.runs import engine as engine_module
+from bot.runs import sweep
 from bot.runs.decide import decide, new_run, next_due
 from bot.runs.engine import RunEngine
 from bot.runs.model import Plan, Press, RunState
 from bot.runs.perform import Connected, Performer
+from bot.runs.record import MovedOn
 from bot.store import Store
 from tests.runs.plans import CHANGE, RUN_ID, plan, row
 from tests.runs.products import Shelf, product
@@ -144,7 +146,7 @@ async def test_a_click_that_nobody_has_read_reaches_the_next_stint(bench: Bench)
 
 async def test_a_run_that_nobody_works_on_is_taken_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was stored, and the disk was full when it was to be begun."""
-    monkeypatch.setattr(engine_module, "SWEEP_EVERY", 0.05)
+    monkeypatch.setattr(sweep, "SWEEP_EVERY", 0.05)
     await bench.put(plan(row("Do it", None)))
     await bench.again()
     await bench.until_status("waiting")
@@ -226,6 +228,6 @@ async def test_another_process_has_worked_on_it(bench: Bench) -> None:
     decision = decide(before, event)
     moved_on = tables.runs.update().values(version=before.version + 5)
     await bench.store.transaction(lambda connection: connection.execute(moved_on))
-    with pytest.raises(engine_module.MovedOn):
+    with pytest.raises(MovedOn):
         await bench.engine._save(before, event, decision, None)
     assert (await bench.store.rows(sa.select(tables.runs.c.status)))[0].status == "waiting"

@@ -537,7 +537,7 @@ async def test_the_watchdog_pages_when_the_run_does_not_and_stops_its_heartbeat(
             await chat.until(lambda: "GET /secret" in asked, "a heartbeat", passing=0)
             assert await readiness(chat) == []
 
-            (timekeeper,) = (task for task in chat.bot.engine._tasks if "_keep_time" in task.get_name())
+            (timekeeper,) = (task for task in chat.bot.engine._tasks if "timekeeper" in task.get_name())
             timekeeper.cancel()
             await asyncio.gather(timekeeper, return_exceptions=True)
             await chat.passes(minutes=4)
@@ -574,7 +574,7 @@ async def test_a_run_that_nobody_works_on_is_told_although_nothing_was_escalated
         card = await chat.sees("Rotate the key")
         await chat.sees("Step 1 is for a person", thread=card)
         await chat.rests()
-        (timekeeper,) = (task for task in chat.bot.engine._tasks if "_keep_time" in task.get_name())
+        (timekeeper,) = (task for task in chat.bot.engine._tasks if "timekeeper" in task.get_name())
         timekeeper.cancel()
         for _ in range(4):
             await chat.passes(minutes=1)
@@ -593,7 +593,7 @@ async def test_a_stuck_run_is_told_on_github_when_slack_does_not_take_it(tmp_pat
         card = await chat.sees("Rotate the key", channel="dev")
         await chat.sees("Step 1 is for a person", thread=card)
         await chat.rests()
-        (timekeeper,) = (task for task in chat.bot.engine._tasks if "_keep_time" in task.get_name())
+        (timekeeper,) = (task for task in chat.bot.engine._tasks if "timekeeper" in task.get_name())
         timekeeper.cancel()
         chat.slack.space.channels["C0OPS"].archived = True
         for _ in range(6):
