@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -235,9 +235,22 @@ class Chat:
         return comment
 
     async def passes(self, **span: float) -> None:
-        """Time goes by: ``passes(minutes=8)``. What is under way comes to rest first."""
+        """Time goes by: ``passes(minutes=8)``. What is under way comes to rest first, and at each deadline of a run."""
         await self.rests()
-        await self.clock.advance(timedelta(**span).total_seconds())
+        end = self.clock.now() + timedelta(**span)
+        while (due := await self._next_due()) and due < end:
+            await self.clock.advance((due - self.clock.now()).total_seconds())
+            await self.rests()
+        await self.clock.advance((end - self.clock.now()).total_seconds())
+
+    async def _next_due(self) -> datetime | None:
+        """The next deadline of an open run that lies ahead."""
+        if self.bot is None:
+            return None
+        runs = tables.runs
+        ahead = sa.select(runs.c.next_due).where(runs.c.open, runs.c.next_due > self.clock.now())
+        rows = await self.bot.store.rows(ahead.order_by(runs.c.next_due).limit(1))
+        return rows[0].next_due if rows else None
 
     # -- what people see; whatever is found is read
 
