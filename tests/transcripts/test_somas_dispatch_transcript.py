@@ -106,11 +106,12 @@ async def test_what_github_refuses_is_told_in_its_own_words(tmp_path: Path, root
             thread=card,
         )
         await chat.sees("needs you.", "422")
-        assert chat.github.runs() == []
+        assert [run for run in chat.github.runs() if run.event == "workflow_dispatch"] == []
         await chat.types("alice", f"/runs ack {run_id(card)}")
         await chat.presses("alice", "Retry", card)  # nothing was started, so it may be sent again
         await chat.sees("✓ Step 3", thread=card)
-        assert len(chat.github.runs(PIPELINE)) == 1
+        # The label of the page is an event of its own, to which somas-pipeline.yml listens, too.
+        assert [run.event for run in chat.github.runs(PIPELINE) if run.event != "issues"] == ["workflow_dispatch"]
         await chat.says("alice", "@opsbot cancel", thread=card)
         await chat.thread(card, until="Run cancelled")
         chat.read()
