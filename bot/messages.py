@@ -108,9 +108,21 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
+    """Text as it is, aligned. With ``file``, a text of more than ``in_sight`` characters is a file of that name where
+    the surface has files, and the message holds its end, or its beginning; elsewhere the whole is folded.
+    """
+
     text: str
     language: str = ""
     title: str = ""
+    file: str = ""
+    in_sight: int = 2_500
+    keep: Literal["beginning", "end"] = "end"
+
+    @property
+    def in_file(self) -> bool:
+        """Whether a surface that has files puts the whole into one."""
+        return bool(self.file) and len(self.text) > self.in_sight
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,9 @@ def excerpt(text: str, limit: int) -> str:
 
 
 def tail(text: str, limit: int) -> str:
-    """The end of an output says more than its beginning."""
+    """The end of an output, which says more than its beginning; whole lines only, and how much is missing."""
     if len(text) <= limit:
         return text
-    return f"… {len(text) - limit} characters before this are in the run's record\n{text[-limit:]}"
+    end = text[-limit:]
+    kept = end.partition("\n")[2] or end
+    return f"… {counted(text[: len(text) - len(kept)].rstrip().count(chr(10)) + 1, 'line')} before this\n{kept}"

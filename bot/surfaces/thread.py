@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bot.handler import Danger, Preview, Provenance
 from bot.messages import (
     Block,
@@ -33,13 +35,11 @@ from bot.surfaces.step_text import (
     Name,
     brief_step,
     either,
-    excerpt,
     expected,
     instruction,
     number_of,
     plain_step,
     short,
-    tail,
     title_of,
 )
 from bot.words import counted, duration
@@ -59,9 +59,7 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
                 Paragraph(line(Bold(f"Step {row.number}: "), plain_step(row))),
                 Paragraph(line("Will do: ", step.preview.summary)),
             ]
-            if step.preview.detail:
-                blocks.append(CodeBlock(excerpt(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
-            blocks += _there_now(step.preview)
+            blocks += _previewed(row, step.preview)
             return _with_summary(blocks, f"Step {row.number} will do: {step.preview.summary}")
         case "approval":
             return _approval(state, row, step)
@@ -130,7 +128,7 @@ def _noted(quoted: Quoted, text: str, who: str, name: Name) -> Message:
         about += line(" on ", When(quoted.at, "date_time"))
     blocks: list[Block] = [Paragraph(line(Bold(f"{who} attached a message"), said))]
     if quoted.text:
-        blocks.append(CodeBlock(excerpt(quoted.text, EVIDENCE_IN_THREAD)))
+        blocks.append(CodeBlock(quoted.text, file="message.txt", keep="beginning"))
     blocks.append(Note((*about, *(line(" · ", Link("the message", quoted.link)) if quoted.link else ()))))
     return Message(f"{who} attached a message of {author}{said}", tuple(blocks))
 
@@ -152,8 +150,9 @@ def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
     if fields:
         blocks.append(Fields(tuple(fields)))
     if step.evidence and not _as_previewed(step):
-        limit = EVIDENCE_OF_SUCCESS if step.status == "done" else EVIDENCE_IN_THREAD
-        blocks.append(CodeBlock(tail(step.evidence, limit), step.language))
+        in_sight = EVIDENCE_OF_SUCCESS if step.status == "done" else EVIDENCE_IN_THREAD
+        file = _file_name(f"step-{row.number}", step.language)
+        blocks.append(CodeBlock(step.evidence, step.language, file=file, in_sight=in_sight))
     honest = [
         f"{fact.name} {_PROVENANCE[fact.provenance]} {fact.source}"
         for fact in step.sources
@@ -176,9 +175,26 @@ def _as_previewed(step: StepState) -> bool:
     return step.status == "done" and step.preview is not None and step.preview.language == step.language
 
 
-def _there_now(preview: Preview) -> list[Block]:
-    """What is there at this moment; it may be other things when the step is done."""
-    return [CodeBlock(excerpt(preview.now, EVIDENCE_IN_THREAD), title="As it is now")] if preview.now else []
+def _previewed(row: Step, preview: Preview) -> list[Block]:
+    """What the step will do, and what is there at this moment; it may be other things when the step is done.
+
+    Whoever approves can read all of it.
+    """
+    blocks: list[Block] = []
+    if preview.detail:
+        file = _file_name(f"step-{row.number}-preview", preview.language)
+        blocks.append(CodeBlock(preview.detail, preview.language, file=file, keep="beginning"))
+    if preview.now:
+        file = _file_name(f"step-{row.number}-now", "")
+        blocks.append(CodeBlock(preview.now, title="As it is now", file=file, keep="beginning"))
+    return blocks
+
+
+_ENDINGS = {"json": "json", "diff": "diff", "yaml": "yaml", "toml": "toml", "markdown": "md"}
+
+
+def _file_name(stem: str, language: str) -> str:
+    return f"{re.sub('[^A-Za-z0-9-]+', '-', stem).strip('-').lower()}.{_ENDINGS.get(language, 'txt')}"
 
 
 def _approval(state: RunState, row: Step, step: StepState) -> Message:
@@ -186,9 +202,7 @@ def _approval(state: RunState, row: Step, step: StepState) -> Message:
     blocks: list[Block] = [Paragraph(line(Bold(head)))]
     if step.preview:
         blocks.append(Paragraph(line("Will do exactly this: ", step.preview.summary)))
-        if step.preview.detail:
-            blocks.append(CodeBlock(excerpt(step.preview.detail, EVIDENCE_IN_THREAD), step.preview.language))
-        blocks += _there_now(step.preview)
+        blocks += _previewed(row, step.preview)
     until = line(", until ", When(step.approve_by), ".") if step.approve_by else line(".")
     if state.plan.approvers:
         asked = f"Somebody other than the one who asked has to approve: {either(state.plan.approvers)}"

@@ -7,6 +7,7 @@ Which arguments and scopes each has stands in ``method_table``.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -215,6 +216,7 @@ class Methods:
         content.put_into(message)
         message.thread_ts = thread_ts
         message.broadcast = flag(arguments.get("reply_broadcast")) and thread_ts is not None
+        message.files = self._linked_files(arguments)
         self.space.post(message)
         return {
             "channel": channel.id,
@@ -392,22 +394,26 @@ class Methods:
             read_content({"text": comment})
         for file, one in zip(stored, wanted, strict=True):
             file.title, file.completed_at = str(one.get("title") or file.name), self.space.now()
-        written = [
-            {
-                "id": file.id,
-                "name": file.name,
-                "title": file.title,
-                "size": file.length,
-                "url_private": f"{self.base_url()}/files/{file.id}",
-                "permalink": f"{self.base_url()}/files/{file.id}",
-            }
-            for file in stored
-        ]
+        written = [self._file(file) for file in stored]
         if channel is not None:
             message = self.new_message(channel.id)
             message.text, message.files, message.thread_ts = str(comment), written, thread_ts
             self.space.post(message)
         return {"files": written}
+
+    def _file(self, file: StoredFile) -> Json:
+        address = f"{self.base_url()}/files/{file.id}"
+        known = {"id": file.id, "name": file.name, "title": file.title, "size": file.length}
+        return {**known, "url_private": address, "permalink": address}
+
+    def _linked_files(self, arguments: Json) -> list[Json]:
+        """The bot's own files whose address stands in its message: those are shared with the channel by it."""
+        if flag(arguments.get("unfurl_links", True)) is False:
+            return []
+        said = "".join(str(arguments.get(part) or "") for part in ("text", "blocks", "attachments"))
+        linked = dict.fromkeys(re.findall(rf"{re.escape(self.base_url())}/files/(F\w+)", said))
+        found = [self.space.files.get(each) for each in linked]
+        return [self._file(file) for file in found if file is not None and file.completed_at is not None]
 
 
 def _emoji(arguments: Json) -> str:

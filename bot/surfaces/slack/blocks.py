@@ -45,6 +45,7 @@ from bot.surfaces.slack import dialog as forms
 from bot.surfaces.slack.elements import (
     TEXT_SIZE,
     Drawing,
+    FileNote,
     Json,
     context,
     escape,
@@ -54,6 +55,7 @@ from bot.surfaces.slack.elements import (
     text_element,
     user_of,
 )
+from bot.words import counted
 
 MESSAGE_BLOCKS = 50
 MODAL_BLOCKS = 100
@@ -74,7 +76,8 @@ class SlackMessage:
     text: str
     blocks: list[Json] = field(default_factory=list)
     attachments: list[Json] = field(default_factory=list)
-    files: list[Json] = field(default_factory=list)  # {name, alt, content: base64} of each image block, by its number
+    # by their numbers: {name, alt, content in base64} of a picture, {name, alt, text, about} of a text
+    files: list[Json] = field(default_factory=list)
 
 
 def draw(message: Message, people: Mapping[str, str], *, run: str | None = None) -> SlackMessage:
@@ -84,15 +87,24 @@ def draw(message: Message, people: Mapping[str, str], *, run: str | None = None)
     ``block_id`` of the buttons (``run:<id>:<n>``), which comes back with a click.
     """
     pictures = [block for block in message.blocks if isinstance(block, Picture)]
-    written = tuple(block for block in message.blocks if not isinstance(block, Picture))
-    drawn = _drawn(Message(message.summary, written, message.colour), people, run, MESSAGE_BLOCKS - len(pictures))
-    if not pictures:
-        return drawn
     images = [image_of(number, picture) for number, picture in enumerate(pictures)]
-    files = [
+    files: list[Json] = [
         {"name": picture.name, "alt": picture.alt, "content": base64.b64encode(picture.png).decode()}
         for picture in pictures
     ]
+    written: list[Block | FileNote] = []
+    for block in message.blocks:
+        if isinstance(block, Picture):
+            continue
+        written.append(block)
+        if isinstance(block, CodeBlock) and block.in_file:
+            text = printable(block.text)
+            about = f"All of it, {counted(text.count(chr(10)) + 1, 'line')}"
+            written.append(FileNote(f"{FILE}{len(files)}", f"{about}: {block.file}"))
+            files.append({"name": block.file, "alt": one_line(block.title) or block.file, "text": text, "about": about})
+    drawn = _drawn(message, written, people, run, MESSAGE_BLOCKS - len(pictures))
+    if not pictures:
+        return replace(drawn, files=files)
     if not drawn.attachments:
         return replace(drawn, blocks=[*drawn.blocks, *images], files=files)
     # A group of its own: what stands above it stays open.
@@ -106,8 +118,10 @@ def image_of(number: int, picture: Picture) -> Json:
     return {"type": "image", "slack_file": {"id": f"{FILE}{number}"}, "alt_text": alt}
 
 
-def _drawn(message: Message, people: Mapping[str, str], run: str | None, most: int) -> SlackMessage:
-    parts = _fitted(message.blocks, people, run, most)
+def _drawn(
+    message: Message, written: Sequence[Block | FileNote], people: Mapping[str, str], run: str | None, most: int
+) -> SlackMessage:
+    parts = _fitted(written, people, run, most)
     text = _fallback(message, people)
     if not parts:
         summary = one_line(message.summary) or "(no text)"
@@ -172,7 +186,7 @@ def _nodes(value: Any) -> Iterator[Json]:
             yield from _nodes(inner)
 
 
-def _fitted(blocks: Sequence[Block], people: Mapping[str, str], run: str | None, most: int) -> list[_Part]:
+def _fitted(blocks: Sequence[Block | FileNote], people: Mapping[str, str], run: str | None, most: int) -> list[_Part]:
     """The blocks drawn within the limits of one message: long texts get shorter first, then the end is left out."""
     parts: list[_Part] = []
     for limit in (TEXT_SIZE, 1_200, 500, 200):

@@ -115,6 +115,7 @@ class SlackSurface(WebApi):
     ) -> None:
         """Say it to one person: where they asked, else as a private message of the channel, else directly."""
         thread = {"thread_ts": thread_ts} if thread_ts else {}
+        drawn = without_files(drawn, "only messages to everybody have files")
         if response_url and self._ours(response_url) and await self._respond(response_url, drawn):
             return
         if not user:
@@ -171,8 +172,8 @@ class SlackSurface(WebApi):
                     raise TryLater(2.0, "Slack has not looked at a picture yet") from error
                 if error.reason in (*GONE, *NO_PLACE):
                     raise
-                log.warning("slack.refused_picture", reason=error.reason, place=place)
-            drawn = without_files(drawn)
+                log.warning("slack.refused_files", reason=error.reason, place=place)
+                drawn = without_files(drawn, str(error))
         try:
             return await self._say_drawn(place, method, drawn, **arguments)
         except Undeliverable as error:
@@ -195,7 +196,8 @@ class SlackSurface(WebApi):
         looks: dict[str, Any] = {"text": drawn.text, "blocks": drawn.blocks, "unfurl_links": False}
         if drawn.attachments or "ts" in arguments:  # without the list an update would keep the old ones
             looks["attachments"] = drawn.attachments
-        if "ts" in arguments or "user" in arguments:  # chat.update and chat.postEphemeral do not unfurl
+        # chat.update and chat.postEphemeral do not unfurl, and what is attached by its link must
+        if "ts" in arguments or "user" in arguments or drawn.files:
             del looks["unfurl_links"]
         return await self._patiently(place, method, **arguments, **looks)
 

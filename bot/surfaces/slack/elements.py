@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -41,6 +42,7 @@ from bot.messages import (
 from bot.surfaces.printable import cut, one_line, printable
 from bot.surfaces.slack import dialog as forms
 from bot.surfaces.slack.tables import lay_out
+from bot.surfaces.step_text import excerpt, tail
 
 Json = dict[str, Any]
 
@@ -119,6 +121,14 @@ def _utc(when: When) -> str:
     return plain_line((When(at, when.style),))
 
 
+@dataclass(frozen=True, slots=True)
+class FileNote:
+    """Small print below a text that is shown in part; ``id`` stands for the file that will hold the whole."""
+
+    id: str
+    about: str
+
+
 class Drawing:
     """One attempt to draw blocks, with ``limit`` characters for each text."""
 
@@ -129,10 +139,10 @@ class Drawing:
         self.pressed = 0
         self.rows = 0
 
-    def all(self, blocks: Sequence[Block]) -> list[Json]:
+    def all(self, blocks: Sequence[Block | FileNote]) -> list[Json]:
         return [drawn for block in blocks for drawn in self.one(block)]
 
-    def one(self, block: Block) -> list[Json]:
+    def one(self, block: Block | FileNote) -> list[Json]:
         match block:
             case Heading(text):
                 shown = cut(one_line(text), HEADER_SIZE)
@@ -148,8 +158,10 @@ class Drawing:
                 return self.fields(pairs)
             case Table():
                 return self.table(block)
-            case CodeBlock(text, _, title):
-                return self.code(text, title)
+            case CodeBlock():
+                return self.code(block)
+            case FileNote():
+                return [{**context({"type": "mrkdwn", "text": block.about, "verbatim": True}), "block_id": block.id}]
             case Note(spans):
                 return self.note(spans)
             case Folded(title, inner):
@@ -234,12 +246,15 @@ class Drawing:
             return [_preformatted(laid_out)] if laid_out else []
         return self.bullets(laid_out)
 
-    def code(self, text: str, title: str) -> list[Json]:
+    def code(self, block: CodeBlock) -> list[Json]:
         drawn = []
-        if heading := cut(one_line(title), 200):
+        if heading := cut(one_line(block.title), 200):
             drawn.append(rich(section([text_element(heading, {"bold": True})])))
-        shown = printable(text).strip("\n")
-        if (missing := len(shown) - min(self.limit, CODE_SIZE)) > 0:
+        shown = printable(block.text).strip("\n")
+        if block.in_file:
+            most = min(self.limit, CODE_SIZE, block.in_sight)
+            shown = (excerpt if block.keep == "beginning" else tail)(shown, most)
+        elif (missing := len(shown) - min(self.limit, CODE_SIZE)) > 0:
             shown = f"{shown[: min(self.limit, CODE_SIZE)]}\n… cut, {missing} characters"
         return [*drawn, _preformatted(shown)] if shown.strip() else drawn
 
