@@ -7,6 +7,7 @@ of its target, in the same transaction that marks the command as handled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -26,7 +27,7 @@ from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, 
 from bot.errors import UserError
 from bot.handler import Danger, KnowsIssues, Product
 from bot.heard import Heard
-from bot.inbox import Inbox
+from bot.inbox import MOST_OF_ONE, Inbox
 from bot.incoming import Actor, Incoming, Place
 from bot.messages import Message, message
 from bot.outbox import said_row
@@ -46,6 +47,8 @@ from bot.runs.trail import started
 from bot.surfaces.port import Surface
 
 log = structlog.get_logger("opsbot.commands")
+
+LONGEST_WAIT_FOR_ANSWERS = 30.0  # seconds; of somebody who has asked for twenty things at once
 
 LOOKS_FOR_A_CARD, BETWEEN_LOOKS = 40, 0.05  # seconds
 
@@ -134,6 +137,24 @@ class Dispatcher:
             await self.inbox.arrived.wait(2.0)
 
     async def _handle_all(self, commands: list[Incoming]) -> None:
+        if not await self._deal_with(commands):
+            return  # tried again, but not at once and for ever
+        if len(commands) == MOST_OF_ONE:
+            await self._said(commands)
+        self.inbox.arrived.set()  # there may be more of this person's
+
+    async def _said(self, commands: list[Incoming]) -> None:
+        """A flood is answered piece by piece: a channel takes one message a second, and others ask there too."""
+        outbox, until = tables.outbox, asyncio.get_running_loop().time() + LONGEST_WAIT_FOR_ANSWERS
+        answers = [f"answer:{incoming.key}" for incoming in commands]
+        waiting = sa.select(outbox.c.key).where(outbox.c.key.in_(answers), outbox.c.status == "waiting").limit(1)
+        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
+            while asyncio.get_running_loop().time() < until:
+                if not await self.engine.store.rows(waiting):
+                    return
+                await asyncio.sleep(0.2)
+
+    async def _deal_with(self, commands: list[Incoming]) -> bool:
         for incoming in commands:
             await self.inbox.calm()
             try:
@@ -141,11 +162,11 @@ class Dispatcher:
                     await self.handle(incoming)
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 log.error("a command has to wait", key=incoming.key, reason=tables.reason(error))
-                return  # it stays in the inbox
+                return False  # it stays in the inbox
             except Exception:
                 log.exception("a command cannot be handled", key=incoming.key)
-                return  # tried again, but not at once and for ever
-        self.inbox.arrived.set()  # there may be more of this person's
+                return False
+        return True
 
     async def handle(self, incoming: Incoming) -> None:
         """Do what was asked, and store what came of it."""

@@ -220,6 +220,35 @@ async def test_a_thousand_commands_of_one_person_hide_nobody_elses(chat: Chat) -
         await connection.execute(tables.inbox.update().values(handled=True))
 
 
+async def test_what_one_person_asks_for_all_at_once_is_answered_piece_by_piece(chat: Chat) -> None:
+    """Slack takes one message a second for a channel: who asks there after a flood would wait for half an hour."""
+    assert chat.bot is not None
+    bot = chat.bot
+    await bot.delivery.stop()
+    await bot.dispatcher.stop()
+    await asyncio.gather(*(bot.inbox.accept(command("U0CAROL", number)) for number in range(40)))
+    await bot.inbox.accept(command("U0BOB", 0))
+    bot.dispatcher.start()
+    key = tables.outbox.c.key
+
+    async def waiting(person: str) -> int:
+        return len(await bot.store.rows(sa.select(key).where(key.like(f"answer:test:{person}:%"))))
+
+    async with asyncio.timeout(20):
+        while await waiting("U0CAROL") < 20 or not await waiting("U0BOB"):
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)  # that nothing more comes cannot be waited for
+    assert await waiting("U0CAROL") == 20
+    async with bot.store.write() as connection:
+        await connection.execute(tables.outbox.update().values(status="sent"))
+    async with asyncio.timeout(20):
+        while await waiting("U0CAROL") < 40:  # the next twenty, as soon as these are said
+            await asyncio.sleep(0.02)
+    async with bot.store.write() as connection:
+        await connection.execute(tables.inbox.update().values(handled=True))
+        await connection.execute(tables.outbox.update().values(status="sent"))
+
+
 async def test_a_stored_command_that_cannot_be_read_holds_up_no_other(chat: Chat) -> None:
     assert chat.bot is not None
     async with chat.bot.store.write() as connection:
