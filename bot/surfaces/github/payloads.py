@@ -69,10 +69,26 @@ class IssueNumber(msgspec.Struct):
     number: int
 
 
+class Written(msgspec.Struct):
+    id: int
+    user: User | None = None
+    body: str | None = None
+
+
+class Said(msgspec.Struct, gc=False):
+    body: str | None = None
+
+
+class CommentSaid(msgspec.Struct, gc=False):
+    """Of a comment event no more than its text: most hold no command, and then nothing else is wanted."""
+
+    comment: Said
+
+
 class IssueCommentEvent(msgspec.Struct):
     action: str
     issue: IssueNumber
-    comment: Comment
+    comment: Written
     repository: Repository
     sender: User
     changes: Changes | None = None
@@ -136,9 +152,13 @@ class Reader:
         self._mention = mention
         self._run_blocking = run_blocking
 
+    def may_hold(self, body: str) -> bool:
+        """Whether it is worth to look closer; quick, however long the text is."""
+        return may_hold_commands(body, self._roots, self._mention)
+
     async def commands(self, text: Text, received_at: datetime) -> list[Incoming]:
         """The new commands in order. A long text is read in a thread: nobody's comment may keep the loop busy."""
-        if not may_hold_commands(text.body, self._roots, self._mention):
+        if not self.may_hold(text.body):
             return []
         if MARKER in text.body:  # our own, or somebody who pretends; either way no request
             return []

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Collection
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
+from multidict import istr
 
 from bot.clock import Clock
 from bot.handler import BlockingRunner
@@ -21,6 +23,7 @@ from bot.repository_events import Kind, RepositoryEvent
 from bot.surfaces.github.payloads import (
     Accept,
     AcceptEvent,
+    CommentSaid,
     IssueCommentEvent,
     IssuesEvent,
     Reader,
@@ -43,12 +46,16 @@ ACTIONS: dict[str, frozenset[bytes]] = {
 }
 EVENTS = tuple(ACTIONS)
 
+# As the headers are looked up: a plain string would be folded anew for each request.
+EVENT, DELIVERY, SIGNATURE = istr("X-GitHub-Event"), istr("X-GitHub-Delivery"), istr("X-Hub-Signature-256")
+
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 _DELIVERY = re.compile(r"[\w-]{1,100}", re.ASCII)
 # GitHub writes the action first, which saves decoding 25 KB to learn that it is "deleted".
 _ACTION = re.compile(rb'\s*\{\s*"action"\s*:\s*"(\w+)"')
 _log = structlog.get_logger(__name__)
 
+_decode_said = msgspec.json.Decoder(CommentSaid).decode
 _decode_comment = msgspec.json.Decoder(IssueCommentEvent).decode
 _decode_issue = msgspec.json.Decoder(IssuesEvent).decode
 _decode_workflow_run = msgspec.json.Decoder(WorkflowRunEvent).decode
@@ -95,11 +102,11 @@ class GitHubWebhook:
         if body is None:
             return _answer(413, f"a delivery may have at most {MAX_BODY} bytes")
         headers = request.headers
-        delivery = headers.get("X-GitHub-Delivery", "")
-        if not self._signed(headers.get("X-Hub-Signature-256", ""), body):
+        delivery = headers.get(DELIVERY, "")
+        if not self._signed(headers.get(SIGNATURE, ""), body):
             _log.warning("github.webhook.bad_signature", delivery=delivery[:64])
             return _answer(401, "missing or wrong X-Hub-Signature-256; compare GITHUB_WEBHOOK_SECRET with the webhook")
-        event = headers.get("X-GitHub-Event", "")
+        event = headers.get(EVENT, "")
         if not event or not delivery:
             return _answer(400, "X-GitHub-Event and X-GitHub-Delivery are needed")
         if delivery in self._handled:
@@ -110,7 +117,7 @@ class GitHubWebhook:
             return _answer(200, "ignored")
         if not _DELIVERY.fullmatch(delivery):
             return _answer(400, "X-GitHub-Delivery is not one of GitHub's")
-        if request.content_type != "application/json":
+        if headers.get(CONTENT_TYPE, "").partition(";")[0].strip().casefold() != "application/json":
             return _answer(415, "set the webhook's content type to application/json")
         if (action := _ACTION.match(body)) and action[1] not in ACTIONS[event]:
             return _answer(200, "ignored")
@@ -131,6 +138,8 @@ class GitHubWebhook:
         return _answer(202, f"accepted {accepted}") if accepted else _answer(200, "no command")
 
     async def _comment(self, body: bytes, delivery: str) -> int | None:
+        if not self._reader.may_hold(_decode_said(body).comment.body or ""):
+            return 0
         event = _decode_comment(body)
         before = None
         match event.action:
@@ -228,6 +237,9 @@ def _is_by(author: User | None, sender: User) -> bool:
 
 async def _read(request: web.Request) -> bytes | None:
     """The raw body, or None when it is larger than ``MAX_BODY``; never reads more than that."""
+    if request.content.is_eof():  # all of it is here, as most are: nothing to wait for
+        body = request.content.read_nowait()
+        return body if len(body) <= MAX_BODY else None
     if (request.content_length or 0) > MAX_BODY:
         return None
     chunks, size = [], 0
