@@ -104,5 +104,6 @@ class Changes:
 
     def work(self, kind: str, attempt: int) -> None:
         """Begin work on the present step."""
-        self.start = Work.model_validate({"kind": kind, "step": self.state.current, "attempt": attempt})
+        fields = {"kind": kind, "step": self.state.current, "attempt": attempt, "begun_at": self.at}
+        self.start = Work.model_validate(fields)
         self.set(busy=self.start, status="running")

@@ -123,6 +123,27 @@ class Journal:
             await first_of(asyncio.sleep(pause), abort.wait())
             pause = min(10.0, pause * 2)
 
+    async def since(self, operation: str, at: datetime) -> datetime:
+        """When something began that takes its time: ``at``, unless an earlier process has said so before.
+
+        What reads is not journaled, so the end of a change is known after a crash and that of a look is not. Without
+        this a ``within 30s`` would start over with every restart.
+        """
+        table = tables.journal
+        new = self.store.insert_new(table).values(operation=operation, begun_at=at, begun=1)
+
+        async def stored(connection: AsyncConnection) -> datetime:
+            await connection.execute(new)
+            found = await connection.execute(sa.select(table.c.begun_at).where(table.c.operation == operation))
+            begun: datetime = found.scalar_one()
+            return begun
+
+        try:
+            return await self.store.transaction(stored)
+        except sa.exc.SQLAlchemyError as error:  # looking matters more than for how long
+            log.error("the beginning of an expectation cannot be stored", reason=tables.reason(error))
+            return at
+
     async def end(self, operation: str, result: ActionResult, at: datetime) -> None:
         saved = tables.dumps({"result": result.model_dump(mode="json"), "at": at.isoformat()})
         try:

@@ -112,6 +112,7 @@ class Work(BaseModel):
     kind: Literal["prepare", "perform"]
     step: int
     attempt: int
+    begun_at: datetime | None = None  # None in a run of an older opsbot
 
 
 class Progress(BaseModel):

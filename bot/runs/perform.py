@@ -131,7 +131,8 @@ class Performer:
             verdict = await self._condition(state, row, work, abort or asyncio.Event())
             if verdict and verdict.outcome != "met":
                 unknown = verdict.outcome != "not met"
-                seen = verdict.observed or " ".join(verdict.details)
+                why = _told_apart(verdict) if unknown and verdict.observed else []
+                seen = "; ".join((verdict.observed, *why)) or " ".join(verdict.details)
                 return Prepared(
                     at=self.clock.now(),
                     work=work,
@@ -160,7 +161,8 @@ class Performer:
             return None
         connected = await self.connected(state.plan)
         tree = expectations.parse(row.condition, connected.product.phrases if connected else {})
-        return await self._until_decided(state, tree, work, connected, (), self.clock.now(), abort)
+        since = work.begun_at or self.clock.now()
+        return await self._until_decided(state, tree, work, connected, (), since, abort)
 
     async def _previewed(self, state: RunState, row: Step, work: Work, abort: asyncio.Event | None) -> dict[str, Any]:
         preview = await self.preview(state.plan, row, self._context(state, row, work, abort))
@@ -273,6 +275,8 @@ class Performer:
         verdict = None
         if result.status == "done" and row.expectation:
             tree = expectations.parse(row.expectation, connected.product.phrases)
+            if action.danger is Danger.READ and expectations.is_temporal(tree):
+                ended = await self.journal.since(f"{context.operation_id}:expectation", ended)
             verdict = await self._until_decided(state, tree, work, connected, result.observations, ended, abort)
         finished = self._finished(work, result, verdict)
         return finished.model_copy(update={"facts": await self._for_later(plan, connected, result, finished)})

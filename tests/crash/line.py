@@ -1,6 +1,7 @@
 """``/line work belt-7``: a product whose every effect is a line in a file that outlives the bot.
 
 ``line.put`` can be looked up after a crash, ``line.throw`` cannot, ``line.slow`` takes longer than its budget.
+``/line watch belt-7`` only looks, until a file beside the effects says that the belt is clear.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from bot.handler import (
     ActionContext,
     ActionResult,
     Danger,
+    FactDefinition,
     Observation,
     Preview,
     Product,
     ProductSettings,
+    Provenance,
     Services,
     Target,
 )
@@ -30,6 +33,12 @@ from bot.runbooks.model import Runbook, Step
 SLOW = 1.5  # seconds
 BUDGET_OF_SLOW = timedelta(seconds=0.7)
 BELTS = 400
+CLEAR_WITHIN = timedelta(seconds=4)
+
+
+def clear_file(effects: Path, belt: str) -> Path:
+    """Whether it is there says whether the belt is clear."""
+    return effects.with_name(f"{belt}-is-clear")
 
 
 class LineSettings(ProductSettings):
@@ -51,7 +60,9 @@ class Line:
         return [f"belt-{number}" for number in range(BELTS)]
 
     async def observe(self, names: frozenset[str], target: Target, inputs: Mapping[str, str]) -> list[Observation]:
-        return []
+        clear = "yes" if clear_file(self.effects, target.name).exists() else "no"
+        source = "the file beside the effects"
+        return [Observation(name=name, value=clear, provenance=Provenance.EXACT, source=source) for name in names]
 
     async def problems(self) -> list[str]:
         return []
@@ -119,6 +130,21 @@ async def work(context: CommandContext, belt: Annotated[str, Existing("belt")]) 
     return StartRun(book, Target(product="line", kind="belt", name=belt), reason="chaos", budget=timedelta(hours=1))
 
 
+@commands.command(danger=Danger.CHANGE, examples=("/line watch belt-1",))
+async def watch(context: CommandContext, belt: Annotated[str, Existing("belt")]) -> Reply:
+    """Look until a belt is clear.
+
+    Parameters
+    ----------
+    belt:
+        The belt.
+    """
+    expectation = f'belt.clear == "yes" within {CLEAR_WITHIN.total_seconds():.0f}s'
+    look = Step(number="1", text="Look", action="line.look", expectation=expectation, budget=timedelta(minutes=5))
+    book = Runbook(id="watch", title=f"Watch {belt}", product="line", target_kind="belt", steps=(look,))
+    return StartRun(book, Target(product="line", kind="belt", name=belt), reason="chaos", budget=timedelta(hours=1))
+
+
 product = Product(
     name="line",
     title="Line",
@@ -127,6 +153,7 @@ product = Product(
     setup="[line]",
     commands=commands,
     connect=connect,
+    facts=(FactDefinition("belt.clear", "yes or no", Provenance.EXACT),),
     actions=(
         Action("line.look", Danger.READ, "looks at the belt", look),
         Action("line.put", Danger.CHANGE, "puts something there", put, preview=shown, check=look_up),

@@ -276,6 +276,35 @@ async def test_after_a_crash_the_time_counts_from_the_end_of_the_action(bench: B
     assert bench.clock.now() - began == timedelta(seconds=2)
 
 
+@pytest.mark.parametrize("restarts", [1, 3])
+async def test_a_look_that_is_interrupted_does_not_get_its_time_anew(bench: Bench, restarts: int) -> None:
+    began = bench.clock.now()
+    bench.shelf.facts["shelf.state"] = "closed"
+    for _ in range(restarts):
+        killed = asyncio.create_task(bench.perform("shelf.look", "Shelf open within 10s"))
+        await _until(bench, killed, most=2)
+        killed.cancel()
+        await asyncio.wait([killed])
+    working = asyncio.create_task(bench.perform("shelf.look", "Shelf open within 10s"))
+    await _until(bench, working, most=30)
+    assert working.result().outcome == "not met"
+    assert bench.clock.now() - began == timedelta(seconds=10)
+
+
+async def test_a_condition_that_is_interrupted_does_not_get_its_time_anew(bench: Bench) -> None:
+    bench.shelf.facts["shelf.state"] = "closed"
+    state = bench.state("shelf.put", condition='shelf.state == "open" within 10s')
+    work = Work(kind="prepare", step=0, attempt=1, begun_at=bench.clock.now())
+    await bench.clock.advance(60)  # it was being looked at, and the process died
+    bench.shelf.facts["shelf.state"] = "open"
+    prepared = await bench.performer.prepare(state, work)
+    assert (prepared.condition, prepared.observed) == (
+        "cannot tell",
+        'shelf.state == "open" within 10s: shelf.state = "open"; '
+        "it holds now, but this look came 50s late: the 10s are over",
+    )
+
+
 async def test_cancelled_in_the_middle_of_looking(bench: Bench) -> None:
     bench.shelf.facts["shelf.state"] = "closed"
     abort = asyncio.Event()
