@@ -309,7 +309,7 @@ async def _database(config: Path) -> AsyncIterator[Store]:
 def commands(
     *,
     write: Annotated[
-        bool, Parameter(negative="", help="Write manifest.yml, docs/commands.md, docs/handlers/, README's table.")
+        bool, Parameter(negative="", help="Write manifest.yml, docs/commands.md, docs/handlers/.")
     ] = False,
     check: Annotated[bool, Parameter(negative="", help="Exit with 1 when one of these files is stale.")] = False,
 ) -> int:

@@ -180,7 +180,7 @@ def test_runbook_check(tmp_path: Path) -> None:
 
 def test_commands_check_finds_what_is_stale(tmp_path: Path) -> None:
     """The repository's own files are checked by ``make check``; here they are a copy."""
-    for name in ("manifest.yml", "README.md", "docs/commands.md"):
+    for name in ("manifest.yml", "docs/commands.md"):
         copy = tmp_path / name
         copy.parent.mkdir(exist_ok=True)
         copy.write_text((ROOT / name).read_text())

@@ -1,4 +1,4 @@
-"""``manifest.yml``, ``docs/commands.md`` and the README's command table: written from the commands, never by hand."""
+"""``manifest.yml`` and ``docs/commands.md``: written from the commands, never by hand."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import yaml
 from bot.commands.help import argument_line, danger_words, description, level_words, standing_words
 from bot.commands.registry import Command, CommandGroup
 from bot.commands.signature import syntax, usage
-from bot.errors import UserError
 from bot.handler import Danger, Product
 from bot.messages import Code, Line, plain_line
-
-BEGIN = "<!-- commands:begin, written by `opsbot commands --write` -->"
-END = "<!-- commands:end -->"
 
 _NOTICE = "Written by `opsbot commands --write` from the commands themselves. Changes here are lost."
 _MANIFEST_NOTICE = f"""\
@@ -134,20 +130,10 @@ def command_table(products: Sequence[Product], own: Sequence[CommandGroup]) -> s
 
 
 def generated(root: Path, products: Sequence[Product], own: Sequence[CommandGroup]) -> dict[Path, str]:
-    """The generated files with their content. The README keeps everything outside of its markers.
-
-    Raises ``UserError`` for a README without the markers.
-    """
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{readme} has no place for the command table: add the lines {BEGIN} and {END}")
+    """The generated files with their content."""
     return {
         root / "manifest.yml": manifest(products, own),
         root / "docs" / "commands.md": command_page(products, own),
-        readme: f"{before}{BEGIN}\n{command_table(products, own)}\n{END}{after}",
     }
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from bot.commands.generated import BEGIN, END, SCOPES, command_page, command_table, manifest, stale, write
+from bot.commands.generated import SCOPES, command_page, command_table, manifest, stale, write
 from bot.commands.registry import CommandContext, CommandGroup, Reply
-from bot.errors import UserError
 from bot.handler import Danger
 from tests.commands.products import SOMAS, SUPERVISOR, runs, somas
 
@@ -95,22 +93,10 @@ def test_the_page_tells_everything_about_a_command() -> None:
 
 
 def test_writing_makes_fresh_and_a_changed_command_makes_stale(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# opsbot\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
-    assert stale(tmp_path, PRODUCTS, [runs]) == ["manifest.yml", "docs/commands.md", "README.md"]
-    assert write(tmp_path, PRODUCTS, [runs]) == ["manifest.yml", "docs/commands.md", "README.md"]
+    assert stale(tmp_path, PRODUCTS, [runs]) == ["manifest.yml", "docs/commands.md"]
+    assert write(tmp_path, PRODUCTS, [runs]) == ["manifest.yml", "docs/commands.md"]
     assert stale(tmp_path, PRODUCTS, [runs]) == []
     assert write(tmp_path, PRODUCTS, [runs]) == []
-    text = readme.read_text()
-    assert text.startswith(f"# opsbot\n\n{BEGIN}\n| Command |")
-    assert text.endswith(f"|\n{END}\n\nThe end.\n")
-    assert "old" not in text
     (tmp_path / "manifest.yml").write_text((tmp_path / "manifest.yml").read_text() + "# by hand\n")
     assert stale(tmp_path, PRODUCTS, [runs]) == ["manifest.yml"]
-    assert stale(tmp_path, [SOMAS], [runs]) == ["manifest.yml", "docs/commands.md", "README.md"]
-
-
-def test_a_readme_without_the_markers_says_what_to_add(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("# opsbot\n")
-    with pytest.raises(UserError, match="add the lines <!-- commands:begin"):
-        stale(tmp_path, PRODUCTS, [runs])
+    assert stale(tmp_path, [SOMAS], [runs]) == ["manifest.yml", "docs/commands.md"]
