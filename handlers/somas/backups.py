@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from handlers.somas.decode import instant
 from handlers.somas.locks import replace
 from handlers.somas.projects import ARCHIVE, Backup, Project, projects_folder
 from handlers.somas.state import DeadLetterFile, decode_dead_letters, decode_state, read_bytes
@@ -31,7 +32,11 @@ MOST = 200  # copies of one project that are looked at, the newest
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy: what it is of, when the file was written, and in one phrase what it holds (``problem``: why not)."""
+    """One copy: what it is of, when the file was written, and in one phrase what it holds (``problem``: why not).
+
+    ``taken`` is when the state in it was the present one. A file's own time says less: a checkout, an rsync or a ``cp``
+    of an old backup makes it new.
+    """
 
     name: str
     kind: Kind
@@ -39,6 +44,11 @@ class Copy:
     size: int
     holds: str = ""
     problem: str = ""
+    taken: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        return self.taken or self.written
 
 
 def compact_time(at: datetime) -> str:
@@ -103,7 +113,7 @@ def keep_older_backup(project: Project) -> None:
 
 
 def copies(directory: Path, project_id: str) -> list[Copy]:
-    """Every copy in the project's folder, the newest first. Blocking. Never raises."""
+    """Every copy in the project's folder, the one that holds the newest first. Blocking. Never raises."""
     found: list[tuple[float, Path]] = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
@@ -111,7 +121,8 @@ def copies(directory: Path, project_id: str) -> list[Copy]:
                 with contextlib.suppress(OSError):
                     found.append((entry.stat().st_mtime, Path(entry.path)))
     found.sort(key=lambda pair: (pair[0], pair[1].name), reverse=True)
-    return [_copy(path, at, project_id) for at, path in found[:MOST]]
+    read = [_copy(path, at, project_id) for at, path in found[:MOST]]
+    return sorted(read, key=lambda copy: copy.at, reverse=True)  # of those that hold the same the last one written
 
 
 def archives(root: Path, project_id: str) -> list[Path]:
@@ -144,7 +155,8 @@ def _copy(path: Path, at: float, project_id: str) -> Copy:
         file = decode_state(data, project_id)
         if file.state is None:
             return Copy(path.name, kind, written, size, problem=file.problem)
-        return Copy(path.name, kind, written, size, f"{file.state.status} at {file.state.current_stage}")
+        taken = instant(file.state.raw.get("updated_at"))
+        return Copy(path.name, kind, written, size, f"{file.state.status} at {file.state.current_stage}", taken=taken)
     if kind == "transitions.jsonl":
         log = decode_log(data)
         broken = f", {log.bad_lines} broken lines" if log.bad_lines else ""

@@ -42,8 +42,8 @@ def config_message(config: Config, raw: Mapping[str, Any], limits: Mapping[str, 
     told = mapping(mapping(raw.get("project_management")).get("notifications"))
     fields: list[tuple[str, Line]] = [
         ("Alerts", line(alerts)),
-        ("Notifies on", line(brief(", ".join(map(str, items(told.get("notify_on")))), 200) or "nothing is named")),
-        ("Owner", line(brief(str(told.get("owner") or "not named"), 60))),
+        ("Notifies on", line(brief(", ".join(map(scalar, items(told.get("notify_on")))), 200) or "nothing is named")),
+        ("Owner", line(brief(scalar(told["owner"]), 60) if told.get("owner") else "not named")),
         ("max_checkpoints", line(f"{config.max_checkpoints} (the one key that StateManager reads)")),
         ("max_retry_attempts", line(f"{config.max_retry_attempts} (limits.yml)")),
         ("Circuit breaker label", line(brief(config.breaker_label, 60))),

@@ -18,6 +18,7 @@ from bot.errors import UserError
 from handlers.somas.backups import PURGED
 from handlers.somas.change import Change, Order, event, updated
 from handlers.somas.decode import brief, dumps, items, loads, mapping, text, whole
+from handlers.somas.phrases import letters_text
 from handlers.somas.projects import Project
 from handlers.somas.rebuild import LETTERS_LEFT, fresh_dead_letters
 from handlers.somas.stages import STAGES, current_name
@@ -301,8 +302,23 @@ def _chosen(project: Project, selection: Selection) -> list[Numbered]:
             f"{project.id} has no dead letter {gone} any more. /somas dlq list {project.id} shows what is there."
         )
     if not chosen:
-        raise UserError(f"{project.id} has no such dead letters ({len(letters)} in all); there is nothing to do.")
+        raise _none_of(project, letters, selection)
     return chosen
+
+
+def _none_of(project: Project, letters: Sequence[Numbered], selection: Selection) -> UserError:
+    """None of the letters is of the kind that was asked for: which kinds there are."""
+    if not letters:
+        return UserError(f"{project.id} has no dead letters; there is nothing to do.")
+    said = f"{project.id} has no such dead letters ({len(letters)} in all); there is nothing to do."
+    if selection.recovered:
+        said += (
+            f" None of them is marked as recovered: /somas dlq mark {project.id} <letter> --as success marks one, and "
+            "--all takes them as they are."
+        )
+    elif selection.agent or selection.stage:
+        said += f" They are {letters_text([each.letter for each in letters])}."
+    return UserError(said, suggestions=(f"/somas dlq list {project.id}",))
 
 
 def _noted(entry: Mapping[str, Any], note: str) -> str:

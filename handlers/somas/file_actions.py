@@ -94,7 +94,11 @@ def _backing_up(context: ActionContext, order: Order, now: datetime) -> Planner:
 
 
 def _repairing(context: ActionContext, order: Order, now: datetime) -> Planner:
-    record = context.inputs.get("record") == "true"
+    return repairing(order, record=context.inputs.get("record") == "true")
+
+
+def repairing(order: Order, *, record: bool) -> Planner:
+    """What can be put right in the files as they are. The plan raises ``UserError`` when there is nothing."""
 
     def plan(project: Project, at: str) -> Change:
         directory = project.directory

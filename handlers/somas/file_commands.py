@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,10 +13,11 @@ from handlers.somas.backups import Copy, archives, copies
 from handlers.somas.change import Order
 from handlers.somas.commands import commands, document_of
 from handlers.somas.decode import brief
+from handlers.somas.file_actions import repairing
 from handlers.somas.file_views import Kept, backups_message, report_message, reports_message
 from handlers.somas.handler import Somas
 from handlers.somas.one_step import one_step
-from handlers.somas.projects import Project, project_argument, read_project
+from handlers.somas.projects import Project, project_argument
 from handlers.somas.reconstruct import reconstruct as reconstruction
 from handlers.somas.reconstruct import restore as restoration
 from handlers.somas.restart import NO_TIME
@@ -49,13 +49,7 @@ async def validate(
         return Answer(report_message(report, found, now))
 
     def look() -> list[Report]:
-        config, names, reports = handler.config(), handler.scan.names(), []
-        for done, name in enumerate(names):
-            with contextlib.suppress(UserError):  # it has gone meanwhile
-                reports.append(look_at(read_project(handler.root, name, config), now))
-            if context.progress:
-                context.progress(done, len(names))
-        return reports
+        return list(handler.checked.reports(handler.scan.names(), handler.config(), now, context.progress))
 
     return Answer(reports_message(await handler.services.run_blocking(look), now, str(handler.root)))
 
@@ -115,6 +109,10 @@ async def repair(context: CommandContext, project: ProjectName, *, record: bool 
     reason
         Why, for the log.
     """
+    handler: Somas = context.handler
+    found = await handler.project(project)
+    order = Order(found.id, "repair", str(context.actor), reason, "")
+    await handler.services.run_blocking(repairing(order, record=record), found, NO_TIME)
     return one_step(
         project,
         "repair",
@@ -169,7 +167,7 @@ async def restore(context: CommandContext, project: ProjectName, backup: str, *,
     project
         A project such as project-103; the number alone is enough.
     backup
-        A name as `/somas backups` shows it, its end, or last for the newest usable state.
+        A name as `/somas backups` shows it, its end, or last for the usable state that is the newest by its own time.
     reason
         Why, for the log.
     """

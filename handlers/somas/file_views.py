@@ -100,10 +100,12 @@ def reports_message(reports: Sequence[Report], now: datetime, root: str) -> Mess
 
 
 def backups_message(project: Project, kept: Kept, now: datetime) -> Message:
-    """Every copy, what it holds, how old it is and what restoring it would lose; the newest first."""
+    """Every copy, what it holds, how old it is and what restoring it would lose; what holds the newest first."""
     copies = kept.copies
     usable = [copy for copy in copies if copy.kind == "state.json" and not copy.problem]
     headline = f"{project.id}: {counted(len(copies), 'copy', 'copies')}, {len(usable)} of a usable state"
+    if not copies:
+        headline = f"{project.id}: no copies"
     blocks: list[Block] = [Heading(headline)]
     if not copies:
         blocks.append(Paragraph(line("SOMAS makes no backups. This bot makes one before each change, and with:")))

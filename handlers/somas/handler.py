@@ -15,6 +15,7 @@ from bot.memory import Memory, ProcessMemory
 from bot.runbooks.model import Runbook
 from handlers.somas.agents import agent_names
 from handlers.somas.attention import Attention
+from handlers.somas.checked import Checked
 from handlers.somas.config import Config, config_signature, read_config
 from handlers.somas.decode import mapping, text
 from handlers.somas.emergency import STOPPED, stop_of
@@ -53,6 +54,7 @@ class Somas:
         self.services = services
         self.root: Path = settings.root
         self.scan = Scan(settings.root)
+        self.checked = Checked(settings.root)
         self.github = SomasGitHub(services.github_api) if services.github_api else None
         self.attention = Attention(self.github) if self.github else None
         self.memory: Memory = services.memory or ProcessMemory()
@@ -117,17 +119,22 @@ class Somas:
             )
         if self.github is None:
             return
-        label = await self.breaker_label()
         try:
-            issue = await self.github.issue(await self.issue_number(project_id))
+            held = await self.held(project_id)
         except Unavailable:
             return
-        if label in [text(mapping(each).get("name")) for each in mapping(issue).get("labels") or ()]:
+        if held:
             raise UserError(
-                f"The circuit breaker of {project_id} is set: its issue has the label {label}. Find out why, then "
-                f"/somas breaker reset {project_id}; or add --override.",
+                f"The circuit breaker of {project_id} is set: its issue has the label {await self.breaker_label()}. "
+                f"Find out why, then /somas breaker reset {project_id}; or add --override.",
                 suggestions=(f"/somas breaker status {project_id}",),
             )
+
+    async def held(self, project_id: str) -> bool:
+        """Whether the project's issue has the circuit breaker label now. Raises ``UserError`` when nobody can tell."""
+        label = await self.breaker_label()
+        issue = await self.on_github().issue(await self.issue_number(project_id))
+        return label in [text(mapping(each).get("name")) for each in mapping(issue).get("labels") or ()]
 
     async def complete_inputs(self, runbook: Runbook, target: Target, given: Mapping[str, str]) -> Mapping[str, str]:
         """``bot.handler.CompletesInputs``: where a restart begins, and how many dead letters there are before it."""
@@ -217,7 +224,7 @@ class Somas:
         if kind == "workflow-run":
             return [str(run.id) for run in await self.github.runs({"per_page": "100"})] if self.github else []
         if kind == "agent":
-            return await self.services.run_blocking(agent_names, self.root)
+            return await self.services.run_blocking(agent_names, self.root, self.settings.repository_path)
         if kind == "project":
             return await self.services.run_blocking(self.scan.names)
         return list(STAGES) if kind == "stage" else []

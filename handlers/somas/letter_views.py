@@ -27,7 +27,7 @@ from bot.messages import (
     line,
 )
 from bot.words import counted
-from handlers.somas.dead_letters import Numbered
+from handlers.somas.dead_letters import Numbered, numbered
 from handlers.somas.decode import brief, clean, dumps, mapping, text, whole
 from handlers.somas.metrics import measure
 from handlers.somas.phrases import ago, letters_text
@@ -88,8 +88,12 @@ def letters_message(project: Project, chosen: Sequence[Numbered], last: int, now
     if project.letters.problem:
         blocks.append(Paragraph(line(Bold("dead_letters.json "), f"{brief(project.letters.problem, 200)}.")))
     shown = list(reversed(chosen[-last:]))
-    if len(chosen) != total:
-        blocks.append(Paragraph(line(f"{len(chosen)} of them are of the kind that you asked for.")))
+    if total and not chosen:
+        of_them = letters_text([each.letter for each in numbered(project)])
+        blocks.append(Paragraph(line(f"None of them is of the kind that you asked for. They are {of_them}.")))
+    elif len(chosen) != total:
+        are = "is" if len(chosen) == 1 else "are"
+        blocks.append(Paragraph(line(f"{len(chosen)} of them {are} of the kind that you asked for.")))
     if shown:
         blocks.append(Bullets(tuple(_letter(each, now) for each in shown)))
     if len(chosen) > len(shown):

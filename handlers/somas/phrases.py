@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from bot.words import counted
+from bot.words import counted, duration
 from handlers.somas.decode import brief, text
 from handlers.somas.metrics import Measure, Metrics, Rate, running_age, stuck
 from handlers.somas.projects import Backup, Project
 from handlers.somas.stages import STAGES, current_name
 from handlers.somas.state import DeadLetter
 from handlers.somas.summary import Summary, summarise
+
+A_MOMENT = timedelta(minutes=6)  # less than that is no tenth of an hour
 
 
 def hours_text(value: float) -> str:
@@ -26,7 +28,9 @@ def hours_text(value: float) -> str:
 def ago(at: datetime | None, now: datetime) -> str:
     if at is None:
         return "at an unknown time"
-    return f"{hours_text(max(0.0, (now - at).total_seconds() / 3600))} ago"
+    if now - at < A_MOMENT:
+        return f"{duration(now - at)} ago"
+    return f"{hours_text((now - at).total_seconds() / 3600)} ago"
 
 
 def rate_text(rate: Rate | None) -> str:

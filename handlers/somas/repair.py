@@ -57,7 +57,7 @@ def repair(
         fixed.append(f"{counted(len(left_over), 'file')} that killed writers left: {', '.join(left_over[:5])}")
     fixed += [f"the {brief(note.what, 40)} of {brief(note.at, 40)} that was cut: what is there stays" for note in cut]
     if not fixed:
-        raise UserError(_nothing(project), suggestions=(f"/somas validate {project.id}",))
+        raise _nothing(project, record=record)
     told: dict[str, Any] = {"action": "repair", "fixed": fixed}
     if entries is not None:
         told[LETTERS_LEFT] = len(entries)
@@ -192,8 +192,13 @@ def _now(project: Project, name: str, log: bytes | None) -> bytes | None:
     return present.get(name) or None
 
 
-def _nothing(project: Project) -> str:
-    said = f"{project.id}: there is nothing to repair."
+def _nothing(project: Project, *, record: bool) -> UserError:
+    """There is nothing that needs no decision; what is damaged all the same has a command of its own."""
+    said, offered = f"{project.id}: there is nothing to repair.", f"/somas validate {project.id}"
     if project.file.condition != "ok":
         said += f" state.json {project.file.problem}: /somas reconstruct {project.id} rebuilds it from the log."
-    return said
+        offered = f"/somas reconstruct {project.id} --dry-run"
+    elif project.log.condition == "missing" and not record:
+        said += f" {LOG} is missing: /somas repair {project.id} --record begins it anew with the state as it is."
+        offered = f"/somas repair {project.id} --record"
+    return UserError(said, suggestions=(offered,))

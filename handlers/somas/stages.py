@@ -84,7 +84,7 @@ def stage_argument(text: str) -> str:
     if name in LOOSE_NAMES:
         meant = LOOSE_NAMES[name]
         raise UserError(
-            f"There is no stage {name}. The stage that does this work is called {meant}: use --from {meant}.",
+            f"There is no stage {name}. The stage that does this work is called {meant}: use {meant}.",
             suggestions=(meant,),
         )
     nearest = process.extractOne(name[:40], STAGES, scorer=fuzz.WRatio, score_cutoff=60)

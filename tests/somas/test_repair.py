@@ -369,7 +369,7 @@ async def test_what_must_not_be_restored_is_refused(root: Path, name: str, said:
 def test_only_names_of_copies_are_names_of_copies() -> None:
     good = (
         "state.json.backup",
-        "state.json.backup.20260101",
+        "state.json.backup.20260430",
         "dead_letters.json.backup.x",
         "dead_letters.archive.1.json",
     )
@@ -389,6 +389,16 @@ def test_every_copy_is_listed_with_what_it_holds(root: Path) -> None:
     assert "state.json.backup.cut, written" in said and "not usable" in said
     assert "restoring it loses plan, decompose, implement, verify" in said
     assert [path.name for path in archives(root, "project-42")] == ["project-42.backup.20261115"]
+
+
+@pytest.mark.parametrize("written_last", ["state.json.backup", "state.json.backup.20260430"])
+def test_the_newest_copy_is_the_one_that_holds_the_newest_state(root: Path, written_last: str) -> None:
+    """A checkout or a cp makes the file of an old backup new: restored by mistake, it would cost ten months."""
+    here = folder(root, "project-103")
+    for age, name in enumerate([written_last, *{"state.json.backup", "state.json.backup.20260430"} - {written_last}]):
+        os.utime(here / name, (NOW.timestamp() - age, NOW.timestamp() - age))
+    names = [copy.name for copy in copies(here, "project-103")]
+    assert names == ["state.json.backup", "state.json.backup.20260430"]
 
 
 def test_what_replaces_a_state_needs_a_second_person() -> None:

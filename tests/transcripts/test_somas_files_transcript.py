@@ -42,7 +42,9 @@ async def test_counting_listing_and_showing(tmp_path: Path, root: Path, somas: s
         )
         assert shown.labels == ["Restart implement…", "Mark as recovered…"]
         await chat.types("carol", "/somas dlq list 57 --stage verify")
-        await chat.sees("0 of them are of the kind that you asked for")
+        await chat.sees(
+            "None of them is of the kind that you asked for. They are 8 RateLimitError, 4 APIConnectionError"
+        )
         await chat.types("carol", "/somas dlq show 57 zzzzzzzz")
         await chat.is_told("carol", "project-57 has no dead letter 'zzzzzzzz'. The last one is")
         await chat.types("carol", "/somas dlq lst 57")
@@ -118,7 +120,8 @@ async def test_a_purge_is_shown_letter_by_letter_and_approved_by_a_second_person
         told = await chat.is_told("alice", "Say which dead letters", "--recovered")
         assert told.labels[:2] == ["/somas dlq purge project-57 --recovered", "/somas dlq purge project-57 --all"]
         await chat.types("alice", "/somas dlq purge 57 --recovered")
-        await chat.is_told("alice", "project-57 has no such dead letters (12 in all)")
+        told = await chat.is_told("alice", "project-57 has no such dead letters (12 in all)", "None of them is marked")
+        assert told.labels == ["/somas dlq list project-57"]
 
         await chat.types("alice", "/somas dlq purge 57 --all --reason 'rate limit of last week'")
         card = await chat.sees("Move dead letters to an archive: project-57")
@@ -259,6 +262,8 @@ async def test_a_backup_is_chosen_looked_at_and_restored(tmp_path: Path, root: P
         assert shown.labels == ["Make one now"]
         await chat.types("alice", "/somas restore 103 20260102")
         await chat.is_told("alice", "project-103 has no copy '20260102'", "state.json.backup")
+        await chat.types("alice", "/somas restore 103 last --dry-run")
+        await chat.is_told("alice", "restored from state.json.backup. It is in progress at verify")
         await chat.types("alice", "/somas restore 103 state.json.backup --reason 'verify was lost'")
         card = await chat.sees("Recover a file of a project from a backup: project-103")
         asked = await chat.sees(
@@ -293,6 +298,21 @@ async def test_a_backup_on_demand_is_three_files_and_a_line_in_the_log(tmp_path:
             assert only(root, 42, f"{name}.backup.2026*").read_bytes() == before[str(folder(root, 42) / name)]
         assert state_of(root, 42) == json.loads(before[str(folder(root, 42) / "state.json")])
         assert events_of(root, 42)[-1]["metadata"]["action"] == "backup"
+
+
+async def test_nothing_to_repair_is_told_before_a_run_begins_and_what_mends_it_instead(
+    tmp_path: Path, root: Path, somas: str
+) -> None:
+    async with Chat(tmp_path, somas) as chat:
+        for project, said, instead in (
+            (12, "there is nothing to repair.", "/somas validate project-12"),
+            (81, "state.json is not valid JSON", "/somas reconstruct project-81 --dry-run"),
+            (88, "transitions.jsonl is missing", "/somas repair project-88 --record"),
+        ):
+            await chat.types("alice", f"/somas repair {project}")
+            told = await chat.is_told("alice", f"project-{project}: there is nothing to repair", said)
+            assert told.labels == [instead]
+        assert chat.channel() == []
 
 
 async def test_a_log_that_is_gone_begins_again_with_what_the_state_says(tmp_path: Path, root: Path, somas: str) -> None:
