@@ -13,6 +13,7 @@ from bot.handler import Danger, Target
 from handlers.somas.agents import agent_argument, read_agent, what_it_did
 from handlers.somas.commands import commands, document_of, with_budgets
 from handlers.somas.decode import brief
+from handlers.somas.emergency import remembered_stop
 from handlers.somas.github import NOT_CONFIGURED
 from handlers.somas.handler import Somas
 from handlers.somas.issue_breaker import runs_of_project
@@ -72,15 +73,16 @@ async def actions_list(
     """
     handler: Somas = context.handler
     github = handler.on_github()
-    where = f"in {github.repository}" + (f" for {project}" if project else f" of {workflow}" if workflow else "")
+    where = f"in {github.repository}" + (f" for {project}" if project else "") + (f" of {workflow}" if workflow else "")
+    file = workflow_argument(workflow) if workflow else ""
     if project is not None:
-        runs = await runs_of_project(handler, github, project)
+        runs = await runs_of_project(handler, github, project, ended_too=all)
+        runs = [run for run in runs if not file or run.file == file]
     elif all or workflow:
-        file = workflow_argument(workflow) if workflow else ""
         runs = [run for run in await github.runs(workflow=file) if all or not run.ended]
     else:
         runs = await github.open_runs()
-    return Answer(runs_message(runs, context.clock.now(), where, ended_too=all and project is None))
+    return Answer(runs_message(runs, context.clock.now(), where, ended_too=all))
 
 
 @commands.command(verb="actions show", danger=Danger.READ, examples=("/somas actions show 1000042",))
@@ -186,16 +188,20 @@ async def resume_all(context: CommandContext, *, reason: str = "") -> Reply:
     reason
         Why, for the history.
     """
-    return _of_repository(context, "resume-all", reason)
+    run = _of_repository(context, "resume-all", reason)
+    await remembered_stop(context.handler)
+    return run
 
 
 @commands.command(danger=Danger.READ, examples=("/somas agent coder",))
 async def agent(context: CommandContext, name: Annotated[str, Existing("agent", normalise=agent_argument)]) -> Reply:
     """Show an agent: its file, its provider, what it did last, and what could keep it silent."""
     handler: Somas = context.handler
-    root = handler.root
-    found = await handler.services.run_blocking(read_agent, root, name)
-    did = await handler.services.run_blocking(lambda: what_it_did(root, handler.scan.names(), name))
+    root, now = handler.root, context.clock.now()
+    found = await handler.services.run_blocking(read_agent, root, name, handler.settings.repository_path)
+    fleet, _ = await handler.fleet(now, context.progress)
+    active = [(at, each.id) for each, _ in fleet.projects if (at := each.last_event_at)]
+    did = await handler.services.run_blocking(what_it_did, root, active, name)
     runs: list[WorkflowRun] | str = NOT_CONFIGURED
     secrets: list[str] | str = NOT_CONFIGURED
     if handler.github is not None:
@@ -207,7 +213,7 @@ async def agent(context: CommandContext, name: Annotated[str, Existing("agent", 
             secrets = await handler.github.secret_names()
         except UserError as error:
             secrets = f"cannot be listed. {error.message}"
-    return Answer(agent_message(found, did, runs, secrets, context.clock.now()))
+    return Answer(agent_message(found, did, runs, secrets, now))
 
 
 async def _run(handler: Somas, typed: str) -> WorkflowRun:

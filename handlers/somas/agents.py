@@ -25,6 +25,7 @@ KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SOMAS_PAT")  # secrets that upst
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}", re.ASCII)
 _LARGEST = 1_000_000
 SHOWN = 60  # lines of the file
+LOOKED_AT = 1000  # projects, those with the latest events: an agent that did nothing there has been silent for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,37 @@ class Did:
     event: Event
 
 
-def agent_names(root: Path) -> list[str]:
+def agent_names(root: Path, checkout: Path | None = None) -> list[str]:
+    """Those that have a file, and those of agents.agent_configs in config.yml."""
+    configured = {text(name) for name in _configs(_config(root))}
+    return sorted({*agent_files(root, checkout), *(name for name in configured if _NAME.fullmatch(name))})
+
+
+def agent_files(root: Path, checkout: Path | None = None) -> list[str]:
     """Those that have a file; the shared base is none."""
     try:
-        files = sorted((root / FOLDER).glob("*.y*ml"))
+        return sorted(each.stem for each in _folder(root, checkout).glob("*.y*ml") if _NAME.fullmatch(each.stem))
     except OSError:
         return []
-    return [file.stem for file in files if _NAME.fullmatch(file.stem)]
+
+
+def _folder(root: Path, checkout: Path | None) -> Path:
+    """Where the agents' files are. The disk on which SOMAS keeps its state need not hold its repository, too."""
+    if checkout is not None and not (root / FOLDER).is_dir():
+        return checkout / FOLDER
+    return root / FOLDER
+
+
+def _config(root: Path) -> dict[str, Any]:
+    data = read_bytes(root / ".somas/config.yml", _LARGEST)
+    try:
+        return mapping(decoded(data)) if isinstance(data, bytes) else {}
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+
+
+def _configs(config: dict[str, Any]) -> dict[str, Any]:
+    return mapping(mapping(config.get("agents")).get("agent_configs"))
 
 
 def agent_argument(typed: str) -> str:
@@ -67,12 +92,18 @@ def agent_argument(typed: str) -> str:
     return name
 
 
-def read_agent(root: Path, name: str) -> Agent:
+def read_agent(root: Path, name: str, checkout: Path | None = None) -> Agent:
     """The file of one of ``agent_names``, judged; and what config.yml says about it."""
-    data = _inside(root, FOLDER / f"{name}.yml")
+    folder = _folder(root, checkout)
+    data = _inside(folder.parents[1], FOLDER / f"{name}.yml")
     problem, document = "", ""
     if data is None:
         problem = f"{FOLDER}/{name}.yml is missing"
+        if not folder.is_dir():
+            problem = (
+                f"{FOLDER} is not in {root}, so its file cannot be looked at: set repository_path in the section "
+                "[somas] to a checkout of SOMAS's repository"
+            )
     elif isinstance(data, str):
         problem = f"{FOLDER}/{name}.yml {data}"
     else:
@@ -84,12 +115,8 @@ def read_agent(root: Path, name: str) -> Agent:
             mark = getattr(error, "problem_mark", None)
             at = f" in line {mark.line + 1}" if mark else ""
             problem = f"{FOLDER}/{name}.yml is not YAML{at}: {getattr(error, 'problem', '') or type(error).__name__}"
-    config = read_bytes(root / ".somas/config.yml", _LARGEST)
-    try:
-        known = mapping(decoded(config)) if isinstance(config, bytes) else {}
-    except (yaml.YAMLError, ValueError, RecursionError):
-        known = {}
-    settings = mapping(mapping(mapping(known.get("agents")).get("agent_configs")).get(name))
+    known = _config(root)
+    settings = mapping(_configs(known).get(name))
     fallback = mapping(mapping(known.get("error_handling")).get("fallback_agents")).get(name)
     names = [fallback] if isinstance(fallback, str) else [each for each in items(fallback) if isinstance(each, str)]
     return Agent(name, document, problem, settings, tuple(names))
@@ -102,15 +129,23 @@ def _inside(root: Path, name: Path) -> bytes | str | None:
     return read_bytes(root / name, _LARGEST)
 
 
-def what_it_did(root: Path, projects: Iterable[str], name: str, most: int = 10) -> list[Did]:
-    """Its last events over all projects, newest first. Each log is read from its end; blocking."""
-    found = [
-        Did(project, event)
-        for project in projects
-        for event in last_events(project_directory(root, project), most, Query(agent=name)).events
-    ]
-    found.sort(key=lambda did: did.event.at.timestamp() if did.event.at else 0.0, reverse=True)
-    return found[:most]
+def what_it_did(root: Path, projects: Iterable[tuple[datetime, str]], name: str, most: int = 10) -> list[Did]:
+    """Its last events over all projects, newest first. Each log is read from its end; blocking.
+
+    ``projects``: each with the time of its last event. The one with the latest is read first, and none any more as soon
+    as ``most`` events are known that are later than all of its.
+    """
+    found: list[Did] = []
+    for last, project in sorted(projects, reverse=True)[:LOOKED_AT]:
+        if len(found) == most and _at(found[-1]) >= last.timestamp():
+            break
+        events = last_events(project_directory(root, project), most, Query(agent=name)).events
+        found = sorted([*found, *(Did(project, event) for event in events)], key=_at, reverse=True)[:most]
+    return found
+
+
+def _at(did: Did) -> float:
+    return did.event.at.timestamp() if did.event.at else 0.0
 
 
 def did_line(did: Did, now: datetime) -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import yaml
 
 from bot.breakers import Breaker, Limits
 from bot.commands.registry import Answer, Change, CommandContext, Existing, Metavar, OneOf, Reply, StartRun
-from bot.errors import UserError
+from bot.errors import Unavailable, UserError
 from bot.handler import Danger, Target
 from bot.messages import Bold, Paragraph, line, message
 from handlers.somas.commands import commands, document_of
 from handlers.somas.config import decoded, read_config
-from handlers.somas.decode import mapping
+from handlers.somas.decode import clean, mapping
 from handlers.somas.emergency import STOPPED, stop_of
 from handlers.somas.handler import Somas
-from handlers.somas.issue_breaker import read_breaker
+from handlers.somas.issue_breaker import RESTARTS_NOTHING, LabelBreaker, read_breaker
 from handlers.somas.messages_github import (
     all_breakers_message,
     config_message,
@@ -51,7 +52,7 @@ async def breaker_status(
     now = context.clock.now()
     label = await handler.breaker_label()
     if project is not None:
-        found = await read_breaker(handler.on_github(), await handler.issue_number(project), label, now)
+        found = await _of_issue(handler, project)
         state = (await handler.project(project)).state
         return Answer(label_message(project, found, label, now, state.open_breakers if state else ()))
     try:
@@ -90,7 +91,7 @@ async def breaker_trip(
     """
     if service:
         breaker = _find(context.handler, service)
-        why = f"opened by {context.actor}" + (f": {reason}" if reason else "")
+        why = f"opened by {_name(context)}" + (f": {reason}" if reason else "")
         return _own_change(
             lambda: breaker.trip(why),
             f"open the bot's breaker for {breaker.service} for {breaker.limits.seconds:g} s",
@@ -130,13 +131,22 @@ async def breaker_reset(
     """
     if service:
         breaker = _find(context.handler, service)
-        why = f"closed by {context.actor}" + (f": {reason}" if reason else "")
+        why = f"closed by {_name(context)}" + (f": {reason}" if reason else "")
         return _own_change(
             lambda: breaker.reset(why),
             f"close the bot's breaker for {breaker.service}",
             f"The bot's breaker for {breaker.service} is closed: calls go out again.",
         )
-    return _of_project(context, "breaker-reset", project, reason)
+    run = _of_project(context, "breaker-reset", project, reason)
+    handler: Somas = context.handler
+    with suppress(Unavailable):  # the run waits until GitHub answers
+        if not await handler.held(run.target.name):
+            raise UserError(
+                f"The circuit breaker of {run.target.name} is not set: its issue does not have the label "
+                f"{await handler.breaker_label()}. {RESTARTS_NOTHING}",
+                suggestions=(f"/somas breaker status {run.target.name}",),
+            )
+    return run
 
 
 @commands.command(
@@ -162,17 +172,17 @@ async def breaker_events(
         ]
         rows.sort(key=lambda row: row[0], reverse=True)
         return Answer(events_message("The bot's own breakers", rows))
-    label = await handler.breaker_label()
-    found = await read_breaker(handler.on_github(), await handler.issue_number(project), label, context.clock.now())
+    found = await _of_issue(handler, project)
     log = (await handler.project(project)).log
-    told = [(each.at, each.what, each.by) for each in found.history]
+    told = [] if isinstance(found, str) else [(each.at, each.what, each.by) for each in found.history]
     told += [
         (event.at, "circuit_breakers in state.json changed", "transitions.jsonl")
         for event in log.events
         if event.type == "state_updated" and "circuit_breakers" in event.metadata
     ]
     told.sort(key=lambda row: row[0].timestamp() if row[0] else 0.0, reverse=True)
-    return Answer(events_message(f"Circuit breaker of {project}", told))
+    missing = f"Its label and its markers cannot be told: {found}" if isinstance(found, str) else ""
+    return Answer(events_message(f"Circuit breaker of {project}", told, missing))
 
 
 @commands.command(verb="breaker config", danger=Danger.READ, examples=("/somas breaker config",))
@@ -188,12 +198,28 @@ async def breaker_config(context: CommandContext) -> Reply:
     return Answer(config_message(limits, config, problems, _limits(handler)))
 
 
+async def _of_issue(handler: Somas, project: str) -> LabelBreaker | str:
+    """The breaker of a project's issue; as text why GitHub does not tell, because its files tell something, too."""
+    label = await handler.breaker_label()
+    try:
+        return await read_breaker(
+            handler.on_github(), await handler.issue_number(project), label, handler.services.clock.now()
+        )
+    except UserError as error:
+        return error.message
+
+
 def _yaml(handler: Somas, name: str) -> dict[str, Any]:
     data = read_bytes(handler.root / name, 1_000_000)
     try:
         return mapping(decoded(data)) if isinstance(data, bytes) else {}
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
+
+
+def _name(context: CommandContext) -> str:
+    handler: Somas = context.handler
+    return clean(handler.services.name(str(context.actor)))
 
 
 def _own(handler: Somas) -> Sequence[Breaker]:

@@ -20,6 +20,7 @@ from bot.commands.registry import (
 )
 from bot.errors import Unavailable
 from bot.handler import Danger, Target
+from bot.messages import Block, Buttons, Message
 from bot.runbooks.durations import format_duration
 from bot.runbooks.model import Runbook, Step
 from handlers.somas.fleet_views import failed_message, fleet_message
@@ -54,7 +55,7 @@ async def status(
     if project is not None:
         found = await handler.project(project)
         told = await handler.services.run_blocking(project_message, found, now)
-        return Answer(replace(told, blocks=(*told.blocks, *await of_project(handler, found, now))))
+        return Answer(_before_buttons(told, await of_project(handler, found, now)))
     all_of_them, config = await handler.fleet(now, context.progress)
     return Answer(await handler.services.run_blocking(fleet_message, all_of_them, config, now, str(handler.root)))
 
@@ -66,7 +67,13 @@ async def failed(context: CommandContext) -> Reply:
     now = context.clock.now()
     all_of_them, config = await handler.fleet(now, context.progress)
     told = await handler.services.run_blocking(failed_message, all_of_them, config, now, str(handler.root))
-    return Answer(replace(told, blocks=(*told.blocks, *await of_all(handler, now))))
+    return Answer(_before_buttons(told, await of_all(handler, now)))
+
+
+def _before_buttons(told: Message, more: tuple[Block, ...]) -> Message:
+    """More to read stands above what can be pressed."""
+    at = len(told.blocks) - (bool(told.blocks) and isinstance(told.blocks[-1], Buttons))
+    return replace(told, blocks=(*told.blocks[:at], *more, *told.blocks[at:]))
 
 
 @commands.command(

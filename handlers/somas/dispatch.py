@@ -105,8 +105,8 @@ async def dispatch(handler: Somas, context: ActionContext) -> ActionResult:
         said, evidence = _not_dispatched(handler, context.target.name, stage)
         return ActionResult(
             status="done",
-            summary=f"Nothing was dispatched: {said}. Start the pipeline where it runs, or by hand with the command "
-            "below.",
+            summary=f"Nothing was dispatched: {said}. Start the pipeline where it runs, or by hand: "
+            f"{dispatch_command(handler, context.target.name, stage)}",
             evidence=evidence,
             observations=(_accepted(False, "no request was sent to GitHub"),),
         )
@@ -172,7 +172,7 @@ async def follow(handler: Somas, context: ActionContext) -> ActionResult:
         return ActionResult(status="manual", summary=_no_run(handler, context.target.name))
     return ActionResult(
         status="done",
-        summary=f"{_first_letter_up(run.named)} of {run.file} on {run.branch} is {run.state}.",
+        summary=f"Follows {run.named} of {run.file} on {run.branch}.",
         observations=run_observations(run),
     )
 

@@ -224,7 +224,7 @@ async def _cancel_all(
 
 async def preview_resume(handler: Somas, context: ActionContext) -> Preview:
     github = handler.on_github()
-    stop = await _stopped(handler)
+    stop = await remembered_stop(handler)
     said = (
         f"Enable exactly the {counted(len(stop.workflows), 'workflow')} of {github.repository} that stop-all "
         f"disabled{_since(stop)}. What was disabled before stays disabled. Nothing is started: a restart or a label "
@@ -236,7 +236,7 @@ async def preview_resume(handler: Somas, context: ActionContext) -> Preview:
 async def resume_all(handler: Somas, context: ActionContext) -> ActionResult:
     """Enable what stop-all disabled. What could not be enabled stays remembered."""
     github = handler.on_github()
-    stop = await _stopped(handler)
+    stop = await remembered_stop(handler)
     enabled, gone, missed = [], [], []
     said_no = ""
     for number, path in stop.workflows:
@@ -275,7 +275,8 @@ async def resume_all(handler: Somas, context: ActionContext) -> ActionResult:
     )
 
 
-async def _stopped(handler: Somas) -> Stop:
+async def remembered_stop(handler: Somas) -> Stop:
+    """What resume-all undoes. Raises ``UserError`` when nothing is stopped."""
     stop = stop_of(await handler.memory.recall(STOPPED))
     if stop is None:
         raise UserError("Nothing is stopped: no stop-all of this bot is remembered, so there is nothing to undo.")

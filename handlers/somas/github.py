@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -56,6 +57,22 @@ async def patiently(context: ActionContext, ask: Callable[[], Awaitable[T]]) -> 
                 raise
             context.tell(error.message, until)
             await first_of(context.clock.sleep(error.after), context.abort.wait())
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """``state``: open, closed (nobody wanted it) or merged."""
+
+    number: int
+    url: str
+    state: str
+
+    @classmethod
+    def of(cls, raw: Any) -> PullRequest:
+        """One of GitHub's list, which calls a merged one closed."""
+        found = mapping(raw)
+        state = "merged" if found.get("merged_at") else text(found.get("state"))
+        return cls(int(found["number"]), text(found.get("html_url")), state)
 
 
 class SomasGitHub:
@@ -229,18 +246,20 @@ class SomasGitHub:
             "PUT", f"/contents/{quote(path)}", f"writing {path} on {branch}", needs="contents=write", body=body
         )
 
-    async def pull_of(self, branch: str) -> tuple[int, str] | None:
-        """Number and address of the pull request that comes from a branch."""
+    async def pull_of(self, branch: str) -> PullRequest | None:
+        """The pull request that comes from a branch: the open one, else the newest."""
         asked = {"state": "all", "head": f"{self.repository.partition('/')[0]}:{branch}"}
         found = items(
             await self._ask("GET", "/pulls", "the list of pull requests", needs="pull_requests=read", parameters=asked)
         )
-        return (int(found[0]["number"]), text(found[0].get("html_url"))) if found else None
+        pulls = [PullRequest.of(each) for each in found]
+        return next((pull for pull in pulls if pull.state == "open"), pulls[0] if pulls else None)
 
-    async def open_pull(self, branch: str, title: str, body: str) -> tuple[int, str]:
+    async def open_pull(self, branch: str, title: str, body: str) -> PullRequest:
         sent = {"title": title, "head": branch, "base": await self.default_branch(), "body": body}
-        found = mapping(await self._ask("POST", "/pulls", "a pull request", needs="pull_requests=write", body=sent))
-        return int(found["number"]), text(found.get("html_url"))
+        return PullRequest.of(
+            await self._ask("POST", "/pulls", "a pull request", needs="pull_requests=write", body=sent)
+        )
 
     # -- switches, secrets
 

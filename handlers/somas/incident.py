@@ -32,6 +32,7 @@ RESPONSE = {
     "high": ("1 hour", "act by hand, tell the team"),
     "critical": ("15 minutes", "stop the pipelines with /somas stop-all, tell the owner"),
 }
+IN_THE_LOG = "GitHub is not configured. The next step writes the resolution to transitions.jsonl."
 EVENT = "recovery_completed"  # of the schema's own words the one that tells of an end; upstream writes none
 
 
@@ -85,7 +86,9 @@ def follow_ups(context: ActionContext) -> list[str]:
 
 
 async def preview_document(handler: Somas, context: ActionContext) -> Preview:
-    github = handler.on_github()
+    github = handler.github
+    if github is None:
+        return Preview(summary=f"No issue will say it: {IN_THE_LOG}")
     issue = await handler.issue_number(context.target.name)
     there = await patiently(context, lambda: github.issue(issue))
     where = f"Comment on issue #{issue}" if there else f"Issue #{issue} is not there: open a new issue"
@@ -97,8 +100,10 @@ async def preview_document(handler: Somas, context: ActionContext) -> Preview:
 
 
 async def document(handler: Somas, context: ActionContext) -> ActionResult:
-    """On the project's issue, or on a new one where there is none; once."""
-    github = handler.on_github()
+    """On the project's issue, or on a new one where there is none; once. Without GitHub the log has to do."""
+    github = handler.github
+    if github is None:
+        return ActionResult(status="done", summary=f"No issue says it: {IN_THE_LOG}")
     issue = await handler.issue_number(context.target.name)
     said = incident_message(context, handler.services.name(context.actor))
     if await patiently(context, lambda: github.issue(issue)):
@@ -153,7 +158,9 @@ async def preview_follow_ups(handler: Somas, context: ActionContext) -> Preview:
     wanted = follow_ups(context)
     if not wanted:
         return Preview(summary="No follow-up was asked for, so no issue is opened.")
-    github = handler.on_github()
+    github = handler.github
+    if github is None:
+        return Preview(summary=f"Ask you to write {counted(len(wanted), 'thing')} down.", detail="\n".join(wanted))
     return Preview(summary=f"Open {counted(len(wanted), 'issue')} in {github.repository}.", detail="\n".join(wanted))
 
 
@@ -162,6 +169,13 @@ async def create_follow_ups(handler: Somas, context: ActionContext) -> ActionRes
     wanted = follow_ups(context)
     if not wanted:
         return ActionResult(status="done", summary="No follow-up was asked for.")
+    if handler.github is None:
+        return ActionResult(
+            status="manual",
+            summary="GitHub is not configured, so no issue can be opened: write down yourself what is left to do, then "
+            "press Done.",
+            evidence="\n".join(wanted),
+        )
     opened = []
     for number, each in enumerate(wanted):
         said = Message("follow-up", (Paragraph(line(f"After the incident of {context.target.name}.")), CodeBlock(each)))

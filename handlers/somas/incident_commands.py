@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from bot.commands.registry import CommandContext, Existing, Metavar, Reply, StartRun
-from bot.errors import UserError
+from bot.errors import Unavailable, UserError
 from bot.handler import Danger, Target
 from handlers.somas.commands import commands, document_of, with_budgets
 from handlers.somas.handler import Somas
 from handlers.somas.projects import project_argument
+from handlers.somas.rollback import find_rollback
 
 Project = Annotated[str, Existing("project", normalise=project_argument)]
 Severity = Literal["low", "medium", "high", "critical"]
@@ -115,12 +117,14 @@ async def rollback_config(context: CommandContext, commit: str = "last", *, reas
         Why; it stands in the pull request.
     """
     handler: Somas = context.handler
-    repository = handler.on_github().repository
+    github = handler.on_github()
     if not commit.isalnum() or not commit.isascii() or len(commit) > 40:
         raise UserError(f"{commit[:60]!r} is no commit; give its sha, at least seven characters of it.")
+    with suppress(Unavailable):  # the run waits until GitHub answers
+        await find_rollback(github, "" if commit == "last" else commit)
     return StartRun(
         runbook=document_of(context, "rollback-config"),
-        target=Target(product="somas", kind="repository", name=repository),
+        target=Target(product="somas", kind="repository", name=github.repository),
         reason=reason,
         inputs={"commit": commit},
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the handler asks this module for its facts
     from handlers.somas.handler import Somas
 
 OLDEST = 30  # comments that upstream looks at
+READ = 1000  # characters of a comment with a marker
 MOST_INVOCATIONS, MOST_STAGES, MOST_AN_HOUR = 20, 30, 10  # hard-coded upstream; the last one stands in limits.yml only
 STOPS = (
     "It stops new starts from events of its issue in four workflows: the pipeline, the Python runner, the LLM pipeline "
@@ -41,6 +42,8 @@ RESTARTS_NOTHING = (
 )
 # Anybody may comment: bounded, so that no text of blanks keeps the bot busy.
 _MARKER = re.compile(r"<!--[ \t]{0,9}SOMAS_CIRCUIT_BREAKER:(.{0,500}?)-->", re.DOTALL)
+_HIDDEN = re.compile(r"<!--.{0,500}?-->|\u200b", re.DOTALL)
+_ESCAPED = re.compile(r"\\([^\w\s])")  # as the bot's own comments have it, so that nothing in them is Markdown
 _REASON = "manual_trip"  # upstream cannot find a reason with brackets or blanks again
 
 
@@ -68,7 +71,7 @@ class Happened:
 
     at: datetime | None
     what: str
-    by: str
+    by: str  # who; of a marker also what the comment says
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class LabelBreaker:
     issue: int
     is_set: bool
     since: datetime | None
-    reason: str  # of the last marker
+    reason: str  # of the last marker, with who wrote it and what else the comment says
     counts: Counts
     history: tuple[Happened, ...]  # newest first
     title: str = ""
@@ -105,9 +108,13 @@ def history(events: Iterable[Mapping[str, Any]], comments: Iterable[Mapping[str,
             what = "label set" if event["event"] == "labeled" else "label taken away"
             found.append(Happened(instant(event.get("created_at")), what, _login(event.get("actor"))))
     for comment in comments:
-        for reason in _MARKER.findall(text(comment.get("body"))):
+        body = text(comment.get("body"))
+        reasons = _MARKER.findall(body)
+        said = brief(_ESCAPED.sub(r"\1", _HIDDEN.sub("", body[:READ])), 200) if reasons else ""
+        by = _login(comment.get("user")) + (f": {said}" if said else "")
+        for reason in reasons:
             what = f"marker: {brief(reason, 60) or 'no reason'}"
-            found.append(Happened(instant(comment.get("created_at")), what, _login(comment.get("user"))))
+            found.append(Happened(instant(comment.get("created_at")), what, by))
     return sorted(found, key=lambda each: each.at.timestamp() if each.at else 0.0, reverse=True)
 
 
@@ -120,7 +127,8 @@ async def read_breaker(github: SomasGitHub, issue: int, label: str, now: datetim
     happened = history(await github.issue_events(issue), comments, label)
     is_set = label in [text(mapping(each).get("name")) for each in found.get("labels") or ()]
     since = next((each.at for each in happened if each.what == "label set"), None) if is_set else None
-    reason = next((each.what.removeprefix("marker: ") for each in happened if each.what.startswith("marker: ")), "")
+    marker = next((each for each in happened if each.what.startswith("marker: ")), None)
+    reason = f"{marker.what.removeprefix('marker: ')}, by {marker.by}" if marker else ""
     return LabelBreaker(
         issue, is_set, since, reason, counted_comments(comments, now), tuple(happened), text(found.get("title"))
     )
@@ -199,7 +207,7 @@ async def preview_cancel_runs(handler: Somas, context: ActionContext) -> Preview
         return Preview(summary=f"Nothing to cancel: no run of {context.target.name} is under way.")
     return Preview(
         summary=f"Cancel {counted(len(runs), 'run')} of {context.target.name}. A run does not name its issue: these "
-        "were matched by branch and by the issue's title.",
+        "were matched by branch, by the issue's title, and as the one that a restart has dispatched.",
         detail="\n".join(run_line(run, now) for run in runs),
     )
 
@@ -214,10 +222,13 @@ async def cancel_runs(handler: Somas, context: ActionContext) -> ActionResult:
     return ActionResult(status="done", summary=f"{said}.", evidence="\n".join(run_line(run, now) for run in runs))
 
 
-async def runs_of_project(handler: Somas, github: SomasGitHub, project_id: str) -> list[WorkflowRun]:
-    """Runs under way whose branch is the project's, or whose title is its issue's.
+async def runs_of_project(
+    handler: Somas, github: SomasGitHub, project_id: str, *, ended_too: bool = False
+) -> list[WorkflowRun]:
+    """Runs whose branch is the project's, whose title is its issue's, and the one that a restart has dispatched.
 
-    The branch comes from a file: were it the default branch, everybody's runs would be taken for the project's.
+    Those under way; with ``ended_too`` those among the newest hundred. The branch comes from a file: were it the
+    default branch, everybody's runs would be taken for the project's.
     """
     project = await handler.project(project_id)
     branch = project.state.branch if project.state else ""
@@ -225,10 +236,14 @@ async def runs_of_project(handler: Somas, github: SomasGitHub, project_id: str) 
         branch = f"somas/{project_id}"
     issue = await github.issue(await handler.issue_number(project_id))
     title = text(mapping(issue).get("title"))
+    dispatched = await handler.followed(project_id)
+    among = await github.runs({"per_page": "100"}) if ended_too else await github.open_runs()
     return [
         run
-        for run in await github.open_runs()
-        if run.branch == branch or (title and run.event in ("issues", "issue_comment") and run.title == title)
+        for run in among
+        if run.branch == branch
+        or (title and run.event in ("issues", "issue_comment") and run.title == title)
+        or (dispatched is not None and run.id == dispatched.id)
     ]
 
 

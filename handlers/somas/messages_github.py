@@ -104,8 +104,18 @@ def run_message(run: WorkflowRun, verdict: Verdict, now: datetime) -> Message:
     return Message(said, tuple(blocks), colour)  # type: ignore[arg-type]  # the four colours are of Message
 
 
-def label_message(project: str, found: LabelBreaker, label_name: str, now: datetime, states: Sequence[str]) -> Message:
-    """The breaker of one project: what is set, since when, why, and what it does not do."""
+def label_message(
+    project: str, found: LabelBreaker | str, label_name: str, now: datetime, states: Sequence[str]
+) -> Message:
+    """The breaker of one project: what is set, since when, why, and what it does not do.
+
+    ``found`` as text: why GitHub does not tell. ``states``: the breakers that stand open in state.json.
+    """
+    in_state = ("Open in state.json", line(", ".join(brief(name, 40) for name in states) or "none"))
+    what = Bullets((line(label.STOPS), line(label.STOPS_NOT), line(label.RESTARTS_NOTHING)))
+    if isinstance(found, str):
+        said = f"{project}: whether the label {label_name} is set cannot be told"
+        return Message(said, (Paragraph(line(f"{said}: {found}")), Fields((in_state,)), what), "warning")
     since = f" for {duration(now - found.since)}" if found.since else ""
     said = f"{project}: the label {label_name} is {'on' if found.is_set else 'not on'} issue #{found.issue}"
     said += since if found.is_set else ""
@@ -117,11 +127,11 @@ def label_message(project: str, found: LabelBreaker, label_name: str, now: datet
         ("Comments in the last hour", line(f"{counts.last_hour} of {label.MOST_AN_HOUR}, which nothing enforces")),
     ]
     if states:
-        rows.append(("circuit_breakers in state.json", line(", ".join(brief(name, 40) for name in states))))
+        rows.append(in_state)
     blocks: list[Block] = [Paragraph(line(f"{said}.")), Fields(tuple(rows))]
     if why := counts.trips_again:
         blocks.append(Paragraph(line(f"The next start trips it at once: {why}. A reset does not reset the counts.")))
-    blocks.append(Bullets((line(label.STOPS), line(label.STOPS_NOT), line(label.RESTARTS_NOTHING))))
+    blocks.append(what)
     verb = "reset" if found.is_set else "trip"
     blocks.append(Buttons((Button(f"{verb.capitalize()} it", f"/somas breaker {verb} {project}"),)))
     return Message(said, tuple(blocks), "bad" if found.is_set else "good")
@@ -164,7 +174,7 @@ def own_table(breakers: Sequence[Breaker], now: datetime) -> Block:
         again = breaker.tries_again_at
         state = breaker.state + (f", tries again in {duration(again - now)}" if again else "")
         rows.append((breaker.service, state, str(breaker.failures), brief(breaker.why, 80)))
-    return Table(("Service", "State", "Failures in a row", "Last failure"), tuple(rows))
+    return Table(("Service", "State", "Failures in a row", "Last event"), tuple(rows))
 
 
 def limits_text(limits: Limits) -> str:
@@ -174,15 +184,16 @@ def limits_text(limits: Limits) -> str:
     )
 
 
-def events_message(title: str, rows: Sequence[tuple[datetime | None, str, str]]) -> Message:
-    """What happened to breakers, newest first: when, what, who or why."""
+def events_message(title: str, rows: Sequence[tuple[datetime | None, str, str]], missing: str = "") -> Message:
+    """What happened to breakers, newest first: when, what, who or why. ``missing``: why a source does not tell."""
+    rest = (Paragraph(line(missing)),) if missing else ()
     if not rows:
-        said = f"{title}: nothing has happened yet."
-        return Message(said, (Paragraph(line(said)),))
+        said = f"{title}: nothing is known." if missing else f"{title}: nothing has happened yet."
+        return Message(said, (Paragraph(line(said)), *rest))
     shown = tuple(
-        (f"{at:%Y-%m-%d %H:%M} UTC" if at else "unknown", what, brief(who, 80)) for at, what, who in rows[:30]
+        (f"{at:%Y-%m-%d %H:%M} UTC" if at else "unknown", what, brief(who, 120)) for at, what, who in rows[:30]
     )
-    return Message(title, (Paragraph(line(f"{title}:")), Table(("When", "What", "Who or why"), shown)))
+    return Message(title, (Paragraph(line(f"{title}:")), Table(("When", "What", "Who or why"), shown), *rest))
 
 
 def config_message(

@@ -16,6 +16,7 @@ from bot.words import counted
 from handlers.somas.decode import brief, items, mapping, text
 from handlers.somas.github import SomasGitHub, listed
 from handlers.somas.handler import Somas
+from handlers.somas.issue_breaker import runs_of_project
 from handlers.somas.projects import Project
 from handlers.somas.rebuild import number_of
 from handlers.somas.workflow_runs import WorkflowRun, run_line
@@ -32,14 +33,16 @@ async def of_project(handler: Somas, project: Project, now: datetime) -> tuple[B
 
     async def ask(github: SomasGitHub) -> list[Line]:
         issue, pull, runs = await asyncio.gather(
-            github.issue(number), github.pull_of(branch), github.runs({"branch": branch, "per_page": "1"})
+            github.issue(number),
+            github.pull_of(branch),
+            runs_of_project(handler, github, project.id, ended_too=True),
         )
         rows = [_issue(number, issue)]
         if pull:
-            rows.append((Link(f"pull request #{pull[0]}", pull[1]), Text(f" of {brief(branch, 80)}")))
+            rows.append((Link(f"pull request #{pull.number}", pull.url), Text(f" {pull.state}, {brief(branch, 80)}")))
         else:
             rows.append(line(f"no pull request comes from {brief(branch, 80)}"))
-        rows.append(_run(runs[0], now) if runs else line(f"no run of {brief(branch, 80)}"))
+        rows.append(_run(runs[0], now) if runs else line("none of the newest 100 workflow runs is of this project"))
         return rows
 
     return await _told(handler, ask)

@@ -9,7 +9,7 @@ from bot.commands.registry import Answer, CommandContext, Existing, Metavar, Rep
 from bot.errors import UserError
 from bot.handler import Danger
 from bot.messages import Message
-from handlers.somas.agents import agent_names
+from handlers.somas.agents import agent_files
 from handlers.somas.commands import commands
 from handlers.somas.config import read_raw
 from handlers.somas.config_views import config_message
@@ -28,7 +28,7 @@ from handlers.somas.metrics_views import (
     stuck_message,
 )
 from handlers.somas.projects import project_argument, project_directory
-from handlers.somas.stage_views import recovery_message, stage_message, stages_message
+from handlers.somas.stage_views import Held, recovery_message, stage_message, stages_message
 from handlers.somas.stages import current_name, stage_argument
 from handlers.somas.summary import summarise
 from handlers.somas.tail import Query, last_events
@@ -223,12 +223,16 @@ async def recovery(context: CommandContext, project: OneOrAll = None) -> Reply:
         return Answer(recovery_fleet_message(fleet, config, now, str(handler.root)))
     found = await handler.project(project)
     measured = weigh(await handler.services.run_blocking(summarise, found), found.config, now)
-    held = ""
+    try:
+        label: bool | str = await handler.held(project)
+    except UserError as error:
+        label = error.message
+    held = Held("", (), label)
     try:
         handler.decide(found, now)
         await handler.refuse_held(project, override=False)
     except UserError as error:
-        held = error.message
+        held = Held(error.message, error.suggestions, label)
     return Answer(recovery_message(found, measured, now, held))
 
 
@@ -274,7 +278,8 @@ async def diagnose(context: CommandContext, project: ProjectName) -> Reply:
     def tell() -> Message:
         summary = summarise(found)
         measured = weigh(summary, found.config, now)
-        answers = look_for(found, summary, measured, validate(found, now), agent_names(handler.root), now)
+        agents = agent_files(handler.root, handler.settings.repository_path)
+        answers = look_for(found, summary, measured, validate(found, now), agents, now)
         return diagnosis_message(found, answers, now)
 
     return Answer(await handler.services.run_blocking(tell))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice, zip_longest
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,15 +13,18 @@ from weakref import WeakKeyDictionary
 
 import yaml
 
-from bot.errors import Unavailable
-from handlers.somas.config import decoded, read_config
+from bot.errors import Unavailable, UserError
+from bot.words import counted
+from handlers.somas.config import Config, decoded
 from handlers.somas.decode import mapping
 from handlers.somas.handler import Somas
-from handlers.somas.projects import Project, list_projects, project_directory, read_all
+from handlers.somas.projects import Project, list_projects, project_directory, read_project
 from handlers.somas.repository import Repository, checkout_of, read_checkout, read_github
 from handlers.somas.state import read_bytes
+from handlers.somas.summary import Summary
 
 CONFIG = ".somas/config.yml"
+MOST = 300  # projects that are read whole; that a name exists or a filter fits is seen on a few
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,13 @@ class Reality:
     repository: Repository | None
     unknown: str
     files: Callable[[str], Sequence[tuple[str, bytes]]]  # by name below a project: project-42/state.json, its bytes
+    of: int = 0  # how many projects there are; of very many only ``projects`` were read
+
+    @property
+    def looked_at(self) -> str:
+        """``14 projects``, ``300 of 10000 projects``: what a sentence about all of them is about."""
+        said = counted(len(self.projects), "project")
+        return f"{said[: said.index(' ')]} of {counted(self.of, 'project')}" if self.of > len(self.projects) else said
 
 
 @dataclass
@@ -39,7 +50,7 @@ class _Read:
     """What was read of one SOMAS and when, so that thirty documents in a row do not read it thirty times."""
 
     lock: Lock = field(default_factory=Lock)
-    projects: tuple[datetime, Sequence[Project]] | None = None
+    projects: tuple[datetime, Sequence[Project], int] | None = None
     repository: tuple[datetime, Repository] | None = None
 
 
@@ -52,22 +63,44 @@ def read_reality(handler: Somas, with_repository: bool) -> Reality:
     repository, unknown = None, "there is no checkout (repository_path in [somas]) and GitHub is not configured"
     read = _READ.setdefault(handler, _Read())
     with read.lock:
-        projects = _projects(handler, read)
+        projects, of = _projects(handler, read)
         try:
             repository = _repository(handler, read) if with_repository else None
         except Unavailable as error:
             unknown = error.message
-    return Reality(projects, _config(handler.root), repository, unknown, _files(handler.root, projects))
+    return Reality(projects, _config(handler.root), repository, unknown, _files(handler.root, projects), of)
 
 
-def _projects(handler: Somas, read: _Read) -> Sequence[Project]:
+def _projects(handler: Somas, read: _Read) -> tuple[Sequence[Project], int]:
+    """Those that are compared with a document, whole, and how many there are."""
     now = handler.services.clock.now()
     if read.projects is None or now - read.projects[0] >= _FRESH_FILES:
-        found = read_all(handler.root, read_config(handler.root))
-        if not found:
-            list_projects(handler.root)  # raises when the folder is what cannot be read
-        read.projects = (now, found)
-    return read.projects[1]
+        config = handler.config()
+        names = list_projects(handler.root)  # raises when the folder cannot be read
+        chosen = names if len(names) <= MOST else of_each_kind(handler.scan.all(config, now))
+        read.projects = (
+            now,
+            [project for name in chosen if (project := _whole(handler.root, name, config))],
+            len(names),
+        )
+    return read.projects[1], read.projects[2]
+
+
+def of_each_kind(projects: Iterable[Summary]) -> list[str]:
+    """``MOST`` names, in turn one of each status: together they show every shape that the files have."""
+    by_status: dict[str, list[str]] = {}
+    for project in projects:
+        status = project.state.effective_status if project.state else "unreadable"
+        by_status.setdefault(status, []).append(project.id)
+    rounds = (name for turn in zip_longest(*by_status.values()) for name in turn if name)
+    return list(islice(rounds, MOST))
+
+
+def _whole(root: Path, name: str, config: Config) -> Project | None:
+    try:
+        return read_project(root, name, config)
+    except UserError:  # it has gone meanwhile
+        return None
 
 
 def _repository(handler: Somas, read: _Read) -> Repository | None:

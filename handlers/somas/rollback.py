@@ -17,7 +17,7 @@ from bot.messages import CodeBlock, Message, Paragraph, line
 from bot.words import counted
 from handlers.somas.config import decoded
 from handlers.somas.decode import brief, clean, items, mapping, text
-from handlers.somas.github import SomasGitHub, patiently
+from handlers.somas.github import PullRequest, SomasGitHub, patiently
 from handlers.somas.handler import Somas
 from handlers.somas.issue_breaker import drawn, operation_mark
 from handlers.somas.stages import STAGES
@@ -120,7 +120,7 @@ async def rollback_config(handler: Somas, context: ActionContext) -> ActionResul
     github = handler.on_github()
     branch = branch_of(context)
     if made := await patiently(context, lambda: github.pull_of(branch)):
-        return _opened(made)
+        return opened(made)
     wanted = context.inputs.get("commit", "")
     found = await patiently(context, lambda: find_rollback(github, "" if wanted == "last" else wanted))
     default = await patiently(context, github.default_branch)
@@ -143,7 +143,7 @@ async def rollback_config(handler: Somas, context: ActionContext) -> ActionResul
         ),
     )
     body = f"{drawn(github.api, said)}\n\n{operation_mark(context.operation_id)}"
-    return _opened(await patiently(context, lambda: github.open_pull(branch, f"Restore {CONFIG}", body)))
+    return opened(await patiently(context, lambda: github.open_pull(branch, f"Restore {CONFIG}", body)))
 
 
 async def check_rollback(handler: Somas, context: ActionContext) -> ActionResult | None:
@@ -156,12 +156,20 @@ def branch_of(context: ActionContext) -> str:
     return f"opsbot/restore-config-{context.run_id.lower()}"
 
 
-def _opened(pull: tuple[int, str]) -> ActionResult:
-    number, url = pull
+def opened(pull: PullRequest) -> ActionResult:
+    """A retry finds the pull request of the first try, which people may have merged or closed meanwhile."""
+    said = {
+        "open": f"Pull request #{pull.number} is open: {pull.url}",
+        "merged": f"Pull request #{pull.number} is merged: {pull.url} Bring the file to the disk of SOMAS.",
+    }.get(
+        pull.state,
+        f"Pull request #{pull.number} of this run was closed without being merged: {pull.url} Reopen it there, or "
+        "begin anew with /somas rollback config.",
+    )
     return ActionResult(
-        status="done",
-        summary=f"Pull request #{number} is open: {url}",
-        observations=(Observation(name="pull_request.number", value=number, source=url),),
+        status="refused" if pull.state == "closed" else "done",
+        summary=said,
+        observations=(Observation(name="pull_request.number", value=pull.number, source=pull.url),),
     )
 
 

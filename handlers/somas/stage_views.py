@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.messages import (
@@ -20,7 +22,7 @@ from bot.messages import (
     Table,
     line,
 )
-from handlers.somas.decode import brief, items
+from handlers.somas.decode import brief, items, scalar
 from handlers.somas.log_views import event_line
 from handlers.somas.metrics import Metrics, resume_stage, retries_of, running_age
 from handlers.somas.phrases import ago, hours_text, status_text
@@ -107,11 +109,20 @@ def stage_message(project: Project, stage: str, now: datetime) -> Message:
     return Message(headline, tuple(blocks), "bad" if over or record.status == "failed" else "none")
 
 
-def recovery_message(project: Project, metrics: Metrics, now: datetime, held: str) -> Message:
-    """What could bring a project on again, and what stands in the way; not what recovery_info always says.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why a restart would be refused now (empty: it would not), what to type instead, and the label on the issue.
 
-    ``held``: why a restart would be refused now, empty when it would not.
+    ``label`` as text: why nobody can tell whether it is there.
     """
+
+    why: str
+    instead: Sequence[str]
+    label: bool | str
+
+
+def recovery_message(project: Project, metrics: Metrics, now: datetime, held: Held) -> Message:
+    """What could bring a project on again, and what stands in the way; not what recovery_info always says."""
     state = project.state
     if state is None:
         return _unknown(project, now)
@@ -123,41 +134,46 @@ def recovery_message(project: Project, metrics: Metrics, now: datetime, held: st
     retry = next_retry(project, begin) if begin else 0
     limit = project.config.max_retry_attempts
     mark = "" if metrics.retries.mark == "exact" else f" ({metrics.retries.mark}: {metrics.retries.source})"
-    breakers = state.open_breakers
-    labelled = project.config.breaker_label in state.labels
     fields: list[tuple[str, Line]] = [
         ("Status", line(status_text(project))),
         ("Suggested stage", line(begin or "none")),
         ("Last checkpoint", line(_checkpoint(state.last_checkpoint, stage, after))),
         ("Retries used", line(f"{metrics.retries.value or 0:g} of {limit}{mark}")),
         ("The next start", line(f"retry {retry}" if retry else "a first start")),
-        (
-            "Circuit breaker",
-            line(
-                "the label was there when the project was initialised"
-                if labelled
-                else f"open in state.json: {brief(', '.join(breakers), 80)}"
-                if breakers
-                else "not set in state.json; /somas breaker status asks GitHub"
-            ),
-        ),
+        ("Circuit breaker", line(_breaker(project, held.label))),
         ("Automatic recovery", line("none: upstream retries nothing and resumes nothing by itself")),
     ]
     recorded = state.raw.get("recovery_info")
     if isinstance(recorded, dict):
-        said = f"can_resume {recorded.get('can_resume')}, resume_from_stage {recorded.get('resume_from_stage')}"
+        can, at = scalar(recorded.get("can_resume")).lower(), scalar(recorded.get("resume_from_stage"))
+        said = f"can_resume {can}, resume_from_stage {at}"
         fields.append(("recovery_info says", line(brief(said, 80) + "; upstream never changes either")))
     blocks: list[Block] = [Heading(headline)]
-    if held:
-        blocks.append(Paragraph(line(Bold("In the way: "), brief(held, 500))))
+    if held.why:
+        blocks.append(Paragraph(line(Bold("In the way: "), brief(held.why, 500))))
     blocks.append(Fields(tuple(fields)))
     blocks.append(source_note(now, f"{read_from(project)} in {project.directory}", project.config))
-    if begin and not held:
+    if held.instead:
+        blocks.append(Buttons(tuple(Button(typed.partition(" ")[2], typed) for typed in held.instead[:2])))
+    elif begin and not held.why:
         buttons = [Button(f"Preview at {begin}", f"/somas restart {project.id} --from {begin} --dry-run")]
         if after:
             buttons.append(Button("Preview from checkpoint", f"/somas restart {project.id} --checkpoint --dry-run"))
         blocks.append(Buttons(tuple(buttons)))
-    return Message(headline, tuple(blocks), "warning" if held else "none")
+    return Message(headline, tuple(blocks), "warning" if held.why else "none")
+
+
+def _breaker(project: Project, label: bool | str) -> str:
+    state = project.state
+    if isinstance(label, bool):
+        said = f"{project.config.breaker_label} is {'on' if label else 'not on'} the issue"
+    else:
+        there = state is not None and project.config.breaker_label in state.labels
+        said = "the label was there when the project was initialised" if there else "not known"
+        said += f": {brief(label, 200)}"
+    if state and state.open_breakers:
+        said += f"; open in state.json: {brief(', '.join(state.open_breakers), 80)}"
+    return said
 
 
 def _checkpoint(id_: str, stage: str, after: str) -> str:

@@ -165,7 +165,7 @@ def _label(claim: Claim, real: Reality) -> Iterator[Finding]:
         change = f"the nearest is {near}" if (near := _nearest(claim.name, real.repository.labels)) else ""
         if claim.name == "somas:failed":
             failed = sum(project.state is not None and project.state.status == "failed" for project in real.projects)
-            change = f"take the status of state.json, which says failed for {counted(failed, 'project')} now"
+            change = f"take the status of state.json, which says failed for {failed} of {real.looked_at} now"
         yield Finding(line=claim.line, says=f"the label `{claim.text}`", there=there, change=change)
 
 
@@ -294,7 +294,7 @@ def _filter(claim: Claim, real: Reality) -> Iterator[Finding]:
         there = f"{broken[0]} is not JSON{others}; jq ends with an error"
         yield Finding(line=claim.line, says=says, there=there, change="read it as text")
     elif not documents and claim.name.startswith(".somas/"):
-        there = f"none of the {counted(len(real.projects), 'project')} has a file {name}"
+        there = f"none of {real.looked_at} has a file {name}"
         yield Finding(line=claim.line, says=says, there=there, change="leave the step out")
     elif found := filters.trouble(claim.details["expression"], documents):
         yield Finding(line=claim.line, says=says, there=found.there, change=found.change)
@@ -323,7 +323,7 @@ def _search(claim: Claim, real: Reality) -> Iterator[Finding]:
         wrong = sorted({where.partition("/")[0] for where in matching} - failed)
         missed = sorted(failed - {where.partition("/")[0] for where in matching})
         if wrong or missed:
-            there = f"it finds {counted(len(matching), 'project')}, {len(failed)} have failed"
+            there = f"of {real.looked_at} it finds {len(matching)}, and {len(failed)} have failed"
             there += f"; {', '.join(wrong[:4])} only had a stage that failed" if wrong else ""
             there += f"; it misses {', '.join(missed[:4])}" if missed else ""
             yield Finding(line=claim.line, says=says, there=there, change="compare the top-level status: /somas failed")

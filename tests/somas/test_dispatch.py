@@ -15,8 +15,9 @@ from bot.errors import UserError
 from bot.github_api import GitHubAnswer
 from handlers.somas.agents import agent_argument, agent_names
 from handlers.somas.emergency import Stop, of_somas, stop_of
+from handlers.somas.github import PullRequest
 from handlers.somas.issue_breaker import counted_comments, history
-from handlers.somas.rollback import config_complaints
+from handlers.somas.rollback import config_complaints, opened
 from handlers.somas.settings import WORKFLOWS
 from handlers.somas.workflow_inputs import complaints, declared_inputs
 from handlers.somas.workflow_runs import judged, run_of
@@ -157,6 +158,19 @@ def test_what_is_stopped_is_remembered_whole(by: str, reason: str, workflows: li
 
 def test_nothing_remembered_is_nothing_stopped() -> None:
     assert stop_of("") is None
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "said"),
+    [
+        ({"state": "open", "merged_at": None}, "done", "Pull request #7 is open: https://x"),
+        ({"state": "closed", "merged_at": "2026-11-22T12:00:00Z"}, "done", "is merged"),
+        ({"state": "closed", "merged_at": None}, "refused", "was closed without being merged: https://x Reopen it"),
+    ],
+)
+def test_a_retry_says_what_became_of_its_pull_request(told: dict[str, Any], status: str, said: str) -> None:
+    result = opened(PullRequest.of({"number": 7, "html_url": "https://x", **told}))
+    assert result.status == status and said in result.summary
 
 
 def test_a_configuration_that_misses_stages_is_told() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bot.clock import ManualClock
 from bot.demo.github import Job
+from bot.demo.somas_projects import ProjectWriter
 from tests.somas.local_repository import ALWAYS_RED, add_workflows, give_rights
 from tests.surfaces.github_openapi import complaints
 from tests.transcript import NOT_MIRRORED, Chat, run_id
@@ -49,7 +51,9 @@ async def test_the_breaker_of_a_project_is_tripped_and_reset(tmp_path: Path, roo
         await chat.types("carol", "/somas breaker status")
         await chat.sees("1 open issue with the label somas:circuit-breaker", "#42: Webhook relay", "GitHub", "closed")
         await chat.types("carol", "/somas breaker events project-42")
-        await chat.sees("label set", "opsbot", "marker: manual_trip")
+        await chat.sees("label set", "opsbot", "marker: manual_trip", "was set by alice: it comments (again) and again")
+        await chat.types("carol", "/somas recovery 42")
+        await chat.sees("Circuit breaker: somas:circuit-breaker is on the issue", "In the way: The circuit breaker of")
 
         await chat.types("alice", "/somas breaker reset project-42 --reason 'the prompt was mended'")
         back = await chat.sees("Circuit breaker: let the automation go on")
@@ -57,8 +61,8 @@ async def test_the_breaker_of_a_project_is_tripped_and_reset(tmp_path: Path, roo
         await chat.thread(back, until="Run done")
         assert chat.github.labels(42) == []
         chat.github.read(42)
-        await chat.types("alice", "/somas breaker reset project-42 --dry-run")
-        await chat.is_told("alice", "is not on issue #42: the breaker is not set")
+        await chat.types("alice", "/somas breaker reset project-42")  # no run that has to be ended by somebody
+        await chat.is_told("alice", "The circuit breaker of project-42 is not set: its issue does not have the label")
         assert judged(chat) == []
 
 
@@ -94,7 +98,7 @@ async def test_the_bots_own_breakers_and_the_configuration(tmp_path: Path, root:
         await chat.types("alice", "/somas breaker reset --service GitHub")
         await chat.sees("The bot's breaker for GitHub is closed")
         await chat.types("carol", "/somas breaker events")
-        await chat.sees("GitHub: open", "GitHub: closed", "slack:U0ALICE")
+        await chat.sees("GitHub: open", "GitHub: closed", "opened by alice: maintenance")
         await chat.types("alice", "/somas breaker trip")
         await chat.is_told("alice", "Say which: /somas breaker trip <project>, or --service NAME")
 
@@ -159,11 +163,29 @@ async def test_without_github_every_command_says_what_to_configure(tmp_path: Pat
             "actions show 1",
             "stop-all",
             "resume-all",
-            "breaker status 42",
+            "breaker trip 42",
             "rollback config",
         ):
             await chat.types("alice", f"/somas {command}")
             await chat.is_told("alice", "GitHub is not configured: add the section [github]")
+
+
+async def test_without_github_the_files_tell_what_they_know_of_a_breaker(
+    tmp_path: Path, root: Path, somas: str
+) -> None:
+    with ProjectWriter.held(root, "project-42", ManualClock().now()) as pipeline:
+        pipeline.update_state(circuit_breakers={"ai_api": {"state": "open", "reason": "429"}})
+    async with Chat(tmp_path, somas) as chat:
+        await chat.types("carol", "/somas breaker status 42")
+        await chat.sees(
+            "project-42: whether the label somas:circuit-breaker is set cannot be told: GitHub is not configured",
+            "Open in state.json: ai_api",
+            "Taking it away starts nothing.",
+        )
+        await chat.types("carol", "/somas breaker events 42")
+        await chat.sees("circuit_breakers in state.json changed", "Its label and its markers cannot be told: GitHub is")
+        await chat.types("carol", "/somas recovery 42")
+        await chat.sees("Circuit breaker: not known: GitHub is not configured", "open in state.json: ai_api")
 
 
 # -- what status and failed add
@@ -180,6 +202,8 @@ async def test_status_and_failed_tell_what_github_knows(tmp_path: Path, root: Pa
         assert "no pull request comes from somas/project-42" in shown.shown
         await chat.types("carol", "/somas failed")
         await chat.sees("projects failed", "1 open issue with quality:blocked: #42", f"no open issue with {LABEL}")
+        await chat.types("carol", "/somas actions list --project 42 --all")
+        await chat.sees("workflow runs in acme/somas for project-42", str(run.id))
         chat.github.fail(502, times=9)
         await chat.types("carol", "/somas status 42")
         await chat.sees("project-42: failed at verify", "This is from the files alone.")
@@ -188,6 +212,47 @@ async def test_status_and_failed_tell_what_github_knows(tmp_path: Path, root: Pa
 
 
 # -- agents
+
+
+async def test_the_newest_run_of_a_project_is_also_the_one_that_a_restart_dispatched(
+    tmp_path: Path, root: Path, somas: str
+) -> None:
+    """It runs on the default branch, and its title names no project: nothing but the bot's memory tells whose it is."""
+    async with chat_on_github(tmp_path, somas) as chat:
+        add_workflows(chat.github, run_seconds=1e6)
+        await chat.types("alice", "/somas restart 42")
+        card = await chat.sees("Restart a project at a stage: project-42")
+        await chat.shows(card, "Step 4 of 6: running")
+        (run,) = chat.github.runs("somas-pipeline.yml")
+        await chat.types("carol", "/somas status 42")
+        await chat.sees("project-42", f"newest run: {run.id} somas-pipeline.yml,", "branch main, workflow_dispatch by")
+        await chat.says("alice", "@opsbot cancel", thread=card)
+        await chat.thread(card, until="Run cancelled")
+        await chat.types("alice", "/somas breaker trip 42 --reason 'it deletes branches'")
+        trip = await chat.sees("Circuit breaker: stop the automation")
+        await chat.sees("Step 2", f"{run.id} somas-pipeline.yml", thread=trip)
+        await chat.thread(trip, until="Run done")
+        assert run.at(chat.clock.now()) == ("completed", "cancelled")
+        chat.github.read(42)
+
+
+async def test_an_agent_that_is_only_configured_and_one_in_a_checkout(tmp_path: Path, root: Path, somas: str) -> None:
+    """The disk on which SOMAS keeps its state need not hold its repository."""
+    (root / ".somas" / "config.yml").write_text(
+        "agents:\n  agent_configs:\n    tester:\n      provider: claude\n    1:\n      provider: x\n"
+    )
+    async with Chat(tmp_path, somas) as chat:
+        await chat.types("carol", "/somas agent tester")
+        await chat.sees(".somas/agents is not in", "set repository_path", "Provider: claude", "project-42 stage_failed")
+    agents = tmp_path / "checkout" / ".somas" / "agents"
+    agents.mkdir(parents=True)
+    (tmp_path / "checkout" / ".github").mkdir()
+    (agents / "coder.yml").write_text("name: coder\n")
+    async with Chat(tmp_path, f'{somas}repository_path = "{tmp_path}/checkout"\n') as chat:
+        await chat.types("carol", "/somas agent coder")
+        await chat.sees(".somas/agents/coder.yml is in order", "name: coder")
+        await chat.types("carol", "/somas agent tester")
+        await chat.sees(".somas/agents/tester.yml is missing")
 
 
 async def test_an_agent_with_its_file_its_keys_and_what_it_did(tmp_path: Path, root: Path, somas: str) -> None:

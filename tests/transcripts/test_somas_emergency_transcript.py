@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from bot.demo.slack import LocalMessage
 from bot.errors import UserError
+from handlers.somas.github import SomasGitHub
 from handlers.somas.incident import log_resolution
 from handlers.somas.stages import STAGES
 from tests.somas.conftest import acting, connected
@@ -93,9 +95,58 @@ async def test_stop_all_and_resume_all_restore_exactly_what_was(tmp_path: Path, 
         await chat.sees("✓ Step 1", "7 workflows enabled again. Nothing was started by that.", thread=back)
         await chat.thread(back, until="Run done")
         assert active(chat) == before
-        await chat.types("alice", "/somas resume-all --dry-run")
+        await chat.types("alice", "/somas resume-all")  # nobody is paged for that
         await chat.is_told("alice", "Nothing is stopped")
         assert judged(chat) == []
+
+
+@pytest.mark.parametrize("cut", ["disable", "enable"])
+async def test_cut_in_the_middle_it_still_restores_exactly_what_was(
+    tmp_path: Path, root: Path, somas: str, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    """The bot ends after three workflows, of stop-all or of resume-all."""
+    async with chat_on_github(tmp_path, somas) as chat:
+        add_workflows(chat.github)
+        chat.github.disable("somas-project-sync.yml")  # by somebody, before
+        before = active(chat)
+        asked, reached, change = [], asyncio.Event(), getattr(SomasGitHub, cut)
+
+        async def hanging(github: SomasGitHub, workflow: int) -> None:
+            asked.append(workflow)
+            if len(asked) > 3:
+                reached.set()
+                await asyncio.Event().wait()
+            await change(github, workflow)
+
+        async def cut_off() -> None:
+            await chat.until(reached.is_set, "the fourth workflow")
+            await chat.stop_bot()
+            assert active(chat) not in (before, OTHERS)
+            monkeypatch.setattr(SomasGitHub, cut, change)
+            await chat.start_bot()
+
+        await chat.types("alice", "/somas stop-all")
+        card = await chat.sees("Stop all pipelines", "Asked for by alice")
+        await chat.presses("scotlaclair", "Acknowledge", await is_paged(chat, card, "needs you."))
+        if cut == "disable":
+            monkeypatch.setattr(SomasGitHub, cut, hanging)
+        await approves(chat, card)
+        if cut == "disable":
+            await cut_off()
+        await chat.sees("✓ Step 2", "No run of SOMAS is left", thread=card)
+        await chat.clock.advance(60)
+        await chat.thread(card, until="Run done")
+        assert active(chat) == OTHERS
+
+        if cut == "enable":
+            monkeypatch.setattr(SomasGitHub, cut, hanging)
+        await chat.types("alice", "/somas resume-all")
+        back = await chat.sees("Let all pipelines go on")
+        if cut == "enable":
+            await cut_off()
+        await chat.thread(back, until="Run done")
+        assert active(chat) == before
+        chat.read()
 
 
 async def test_a_run_that_does_not_obey_is_forced_and_more_than_a_page_is_cancelled(
@@ -245,6 +296,20 @@ async def test_an_incident_is_written_down_once(tmp_path: Path, root: Path, soma
         assert judged(chat) == []
 
 
+async def test_without_github_an_incident_stands_in_the_log_and_people_are_asked_for_the_rest(
+    tmp_path: Path, root: Path, somas: str
+) -> None:
+    log = root / ".somas" / "projects" / "project-42" / "transitions.jsonl"
+    async with Chat(tmp_path, somas) as chat:
+        await chat.types("alice", '/somas incident 42 --resolution "limit raised" --follow-up "Alert earlier"')
+        card = await chat.sees("After an incident: project-42")
+        await chat.sees("✓ Step 2", "No issue says it: GitHub is not configured.", thread=card)
+        await chat.sees("Step 4", "write down yourself what is left to do", "Alert earlier", thread=card)
+        await chat.presses("alice", "Done", card)
+        await chat.thread(card, until="Run done")
+        assert '"resolution": "limit raised"' in log.read_text().splitlines()[-1]
+
+
 async def test_an_incident_of_no_project_writes_no_file(tmp_path: Path, root: Path) -> None:
     folder = root / ".somas" / "projects" / "project-999"
     folder.mkdir()
@@ -282,12 +347,6 @@ async def test_an_earlier_configuration_comes_back_as_a_pull_request(tmp_path: P
         await chat.presses("alice", "Done", await chat.sees("Step 3 is for a person", thread=card))
         await chat.presses("alice", "Done", await chat.sees("Step 4 is for a person", thread=card))
         await chat.thread(card, until="Run done")
-        await chat.types("alice", "/somas rollback config ffffffffff")
-        refused = await chat.sees("Roll back the configuration")
-        await chat.sees("acme/somas has no .somas/config.yml at the commit ffffffffff", thread=refused)
-        await chat.sees("needs you.", "ffffffffff")
-        await chat.types("alice", f"/runs ack {run_id(refused)}")
-        await chat.says("alice", "@opsbot cancel", thread=refused)
-        await chat.thread(refused, until="Run cancelled")
-        chat.read()
+        await chat.types("alice", "/somas rollback config ffffffffff")  # nobody is paged for a wrong commit
+        await chat.is_told("alice", "acme/somas has no .somas/config.yml at the commit ffffffffff")
         assert judged(chat) == []
