@@ -19,6 +19,7 @@ from bot.errors import UserError
 from bot.handler import Danger, Product
 from bot.messages import (
     Block,
+    Bold,
     Bullets,
     Button,
     Buttons,
@@ -37,6 +38,11 @@ from bot.messages import (
 
 _SECTIONS = re.compile(r"^\s*(Parameters\n\s*-+|Args:|Arguments:|:param |Returns|Raises)", re.MULTILINE)
 _EVERYBODY = {"*": "everybody", "slack:*": "everybody on Slack", "github:*": "everybody on GitHub"}
+_WHAT_IT_DOES = {
+    Danger.READ: "These only look",
+    Danger.CHANGE: "These change something; --dry-run shows what, and does nothing",
+    Danger.DESTRUCTIVE: "These destroy something, and need a second person",
+}
 _MOST_NAMES = 12
 _LABEL = 75  # characters, Slack's limit for the text of a button
 
@@ -89,27 +95,21 @@ def general_help(groups: Mapping[str, CommandGroup], products: Sequence[Product]
 
 
 def overview(group: CommandGroup, family: str = "") -> Message:
-    """The verbs of a root, one line each; what changes something says so. ``family``: only those that begin so."""
-    items = []
-    for command in group.commands.values():
-        if family and command.verb.partition(" ")[0].casefold() != family:
-            continue
-        mark = "" if command.danger is Danger.READ else f" ({command.danger.value})"
-        items.append(line(Code(_short(group.root, command)), ": ", *prose(command.help), mark))
-    return message(
-        Heading(f"/{group.root} {family}".rstrip()),
-        Paragraph(prose(group.summary)),
-        Bullets(tuple(items)),
-        Note(
-            line(
-                "Type ",
-                Code(f"/{group.root} help <verb>"),
-                " for options and examples. What is marked ",
-                f'"{Danger.CHANGE.value}" changes something; "{Danger.DESTRUCTIVE.value}" needs a second person.',
-            )
-        ),
-        summary=f"The verbs of /{group.root} {family}".rstrip(),
-    )
+    """The verbs of a root, one line each, by what they do to the world. ``family``: only those that begin so."""
+    chosen = [
+        command
+        for command in group.commands.values()
+        if not family or command.verb.partition(" ")[0].casefold() == family
+    ]
+    blocks: list[Block] = [Heading(f"/{group.root} {family}".rstrip()), Paragraph(prose(group.summary))]
+    for danger, title in _WHAT_IT_DOES.items():
+        verbs = [command for command in chosen if command.danger is danger]
+        if verbs:
+            blocks.append(Paragraph(line(Bold(title))))
+            rows = (line(Code(_short(group.root, each)), ": ", *prose(each.help)) for each in verbs)
+            blocks.append(Bullets(tuple(rows)))
+    blocks.append(Note(line("Type ", Code(f"/{group.root} help <verb>"), " for options and examples.")))
+    return message(*blocks, summary=f"The verbs of /{group.root} {family}".rstrip())
 
 
 def verb_help(group: CommandGroup, command: Command, who: Who | None = None) -> Message:

@@ -31,7 +31,12 @@ from handlers.somas.projects import Project
 from handlers.somas.validate import Report
 
 ROWS = 20
-_LABELS = {"reconstruct": "Reconstruct: see the diff", "repair": "Repair"}
+_LABELS = {
+    "reconstruct": "Reconstruct: see the diff",
+    "restore": "Restore: see the diff",
+    "restart": "Preview a full restart",
+    "repair": "Repair",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +154,5 @@ def _label(fix: str) -> str:
 
 
 def _shown_first(fix: str) -> str:
-    """A reconstruction is looked at first; a repair shows its preview by itself."""
-    return f"{fix} --dry-run" if fix.split()[1] == "reconstruct" else fix
+    """What replaces a state is looked at first; a repair shows its preview by itself."""
+    return fix if fix.split()[1] == "repair" else f"{fix} --dry-run"

@@ -108,7 +108,7 @@ def weigh(project: Summary, config: Config, now: datetime) -> Metrics:
         retries=retries,
         retries_stage=stage,
         dead_letters=letters,
-        dead_letters_total=project.letters_total,
+        dead_letters_total=max(project.letters_total, int(letters.value or 0)),  # estimated: what the log counts
         wait=wait,
         error_rate=rate,
         last_day=Rate(*counts.outcomes_since(now - timedelta(hours=24))) if counts.recent else Rate(0, 0),

@@ -21,6 +21,7 @@ from handlers.somas.differences import file_diff
 from handlers.somas.projects import Project
 from handlers.somas.rebuild import LETTERS_LEFT, rebuild
 from handlers.somas.transitions import decode_log
+from handlers.somas.validate import way_back
 
 REJECTED = "transitions.rejected"
 
@@ -196,8 +197,8 @@ def _nothing(project: Project, *, record: bool) -> UserError:
     """There is nothing that needs no decision; what is damaged all the same has a command of its own."""
     said, offered = f"{project.id}: there is nothing to repair.", f"/somas validate {project.id}"
     if project.file.condition != "ok":
-        said += f" state.json {project.file.problem}: /somas reconstruct {project.id} rebuilds it from the log."
-        offered = f"/somas reconstruct {project.id} --dry-run"
+        said += f" state.json {project.file.problem}: {way_back(project)} gets it back."
+        offered = f"{way_back(project)} --dry-run"
     elif project.log.condition == "missing" and not record:
         said += f" {LOG} is missing: /somas repair {project.id} --record begins it anew with the state as it is."
         offered = f"/somas repair {project.id} --record"

@@ -205,10 +205,10 @@ def _when(at: datetime | None, now: datetime) -> str:
 
 
 def _unknown(project: Project, now: datetime) -> Message:
-    said = f"{project.id}: nothing is known. state.json {brief(project.file.problem, 200)}, and there is no log"
-    return Message(
-        said, (Heading(f"{project.id}: nothing is known"), Paragraph(line(said)), _at(project, now)), "warning"
-    )
+    headline = f"{project.id}: nothing is known"
+    said = f"state.json {brief(project.file.problem, 200)}, and the log does not give it back."
+    buttons = Buttons((Button("What is damaged", f"/somas validate {project.id}"),))
+    return Message(headline, (Heading(headline), Paragraph(line(said)), _at(project, now), buttons), "warning")
 
 
 def _at(project: Project, now: datetime) -> Note:

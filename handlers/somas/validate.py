@@ -82,14 +82,22 @@ def validate(project: Project, now: datetime) -> Report:
 # -- each file for itself
 
 
+def way_back(project: Project) -> str:
+    """The command that gets a state back which cannot be read: from the log, from a copy, or from the beginning."""
+    if project.rebuilt:
+        return f"/somas reconstruct {project.id}"
+    if any(backup.file.state for backup in project.backups):
+        return f"/somas restore {project.id} last"
+    return f"/somas restart {project.id} --full"
+
+
 def _state(project: Project, now: datetime) -> Iterator[Finding]:
     file = project.file
-    reconstruct = f"/somas reconstruct {project.id}"
     if file.condition == "missing":
-        yield Finding("error", STATE, "is missing", fix=reconstruct)
+        yield Finding("error", STATE, "is missing", fix=way_back(project))
         return
     if file.condition == "damaged":
-        yield _unreadable(STATE, file.data, file.problem, reconstruct if project.rebuilt else "")
+        yield _unreadable(STATE, file.data, file.problem, way_back(project))
         if not file.data:
             return
         try:
@@ -260,8 +268,12 @@ def _by_schema(file: str, schema: str, raw: Any, data: bytes) -> Iterator[Findin
         if len(errors) > MOST:
             break
     places = lines_in(data, (tuple(error.absolute_path) for error in errors))
+    incomplete: set[tuple[str | int, ...]] = set()
     for error in errors:
         path = tuple(error.absolute_path)
+        if error.validator == "required" and path in incomplete:
+            continue  # one error for each key, and the first has named them all
+        incomplete |= {path} if error.validator == "required" else set()
         # A word that SOMAS does not know stops nothing; a field of the wrong kind may crash its next call.
         severity: Severity = "warning" if error.validator in ("enum", "pattern", "minimum") else "error"
         line = places.get(path, 0)

@@ -22,13 +22,15 @@ def test_the_verbs_of_a_root() -> None:
         == """\
 /somas
 The SOMAS pipeline: its projects and their stages.
+These only look
 - /somas status [project]: Where a project stands, or all of them.
 - /somas failed: The projects that failed, and why.
-- /somas restart <project>: Start a project again, from a stage, a checkpoint or the beginning. (change)
 - /somas log <project> [count]: The last lines of a project's log.
-- /somas purge [projects...]: Archive the dead letters of projects. (destructive)
-Type /somas help <verb> for options and examples. What is marked "change" changes something; \
-"destructive" needs a second person."""
+These change something; --dry-run shows what, and does nothing
+- /somas restart <project>: Start a project again, from a stage, a checkpoint or the beginning.
+These destroy something, and need a second person
+- /somas purge [projects...]: Archive the dead letters of projects.
+Type /somas help <verb> for options and examples."""
     )
 
 

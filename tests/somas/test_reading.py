@@ -226,8 +226,9 @@ def test_only_dead_letters_lost_are_estimated_from_the_log(tmp_path: Path) -> No
     writer.fail_stage("intake", {"type": "E", "message": "m"})
     writer.save()
     (writer.directory / "dead_letters.json").unlink()
-    letters = measure(read_project(tmp_path, "project-5", Config()), NOW).dead_letters
-    assert (letters.value, letters.mark) == (1, "estimated")
+    measured = measure(read_project(tmp_path, "project-5", Config()), NOW)
+    assert (measured.dead_letters.value, measured.dead_letters.mark) == (1, "estimated")
+    assert measured.dead_letters_total == 1  # "1 open of 0" would be nonsense
 
 
 def test_a_project_without_files_is_no_project(tmp_path: Path) -> None:

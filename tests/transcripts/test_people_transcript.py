@@ -87,7 +87,7 @@ async def test_a_mention_in_the_channel_and_in_a_thread(
 async def test_help_at_every_level(tmp_path: Path, process: SupervisedProcess, payments: str) -> None:
     async with Chat(tmp_path, payments) as chat:
         await chat.types("carol", "/runs")
-        await chat.is_told("carol", "/runs list", "/runs ack <run>", "(change)")
+        await chat.is_told("carol", "/runs list", "These change something", "/runs ack <run>")
         await chat.types("carol", "/supervisor")
         await chat.is_told("carol", "/supervisor status [target]", "/supervisor quarantine <child>")
         await chat.types("carol", "/supervisor help quarantine")
