@@ -24,6 +24,7 @@ from bot.handler import Danger
 from bot.incoming import Actor, Incoming, Place
 from bot.messages import plain_text
 from bot.redaction import installed
+from bot.reports.commands import ReportDesk
 from bot.runs.model import RunState
 from bot.surfaces.step_text import number_of, title_of
 
@@ -32,6 +33,7 @@ log = structlog.get_logger("opsbot.forms")
 MOST_OFFERED = 100
 RUNS_OFFERED = 200
 SEEN_SECONDS = 2.5  # a menu is read anew while somebody types, letter by letter
+ALL = "* (all of them)"
 ANYTHING = "anything"  # the kind of what may be a name of any kind, and of none
 
 
@@ -140,8 +142,15 @@ class FormDesk:
 
     async def _offers(self, root: str, verb: str, kind: str, entered: Mapping[str, str]) -> list[Offer]:
         dispatcher = self._dispatcher
+        if kind == "run" and verb in ("approve", "deny"):
+            return [offer_of(each) for each in await self._to_approve()]
         if kind == "run":
             return await self.runs(only_open=verb not in ("show", "retry", "incident"))
+        if kind == "approval":
+            chosen = entered.get("run", "")
+            return [self._approval(each) for each in await self._to_approve() if chosen in ("", each.plan.run_id)]
+        if root in dispatcher.reports and kind.endswith(("metric", "subject")):
+            return await _of_reports(dispatcher.reports[root], kind)
         if kind == "runbook":
             books = await dispatcher.folders.library()
             mine = books.runbooks.values() if root == "runs" else books.for_product(root).values()
@@ -180,6 +189,16 @@ class FormDesk:
         states = await self._dispatcher.desk.states(only_open=only_open, limit=RUNS_OFFERED)
         return [offer_of(each) for each in sorted(states, key=lambda state: state.closed)]
 
+    async def _to_approve(self) -> list[RunState]:
+        states = await self._dispatcher.desk.states(only_open=True, limit=RUNS_OFFERED)
+        return [each for each in states if each.steps[each.current].status == "approval"]
+
+    def _approval(self, state: RunState) -> Offer:
+        """``worker-1: Remove worker-1, asked for by alice`` with the plan's digest."""
+        step = state.steps[state.current]
+        asked = f"{title_of(state.plan)}, asked for by {self._dispatcher.desk.name(state.plan.person)}"
+        return Offer(step.digest, f"{state.plan.target.name}: {asked}", f"{step.digest}: step {number_of(state)}")
+
     async def run_of(self, place: Place) -> Offer | None:
         """The open run in whose thread this is."""
         run_id = await self._dispatcher.run_of_thread(place)
@@ -205,6 +224,16 @@ def fitting(offers: Sequence[Offer], typed: str) -> list[Offer]:
         return [*begins, *contains][:MOST_OFFERED]
     by_value = {each.value: each for each in offers}
     return [by_value[each] for each in nearest(typed, by_value, 5)]
+
+
+async def _of_reports(desk: ReportDesk, kind: str) -> list[Offer]:
+    """What can be silenced, or is: metrics, and what is measured."""
+    if kind.startswith("silenced "):
+        now = await desk.runner.silences(desk.product)
+        names = [each.metric if kind == "silenced metric" else each.subject for each in now]
+        return [Offer(each, ALL if each == "*" else each) for each in dict.fromkeys(names)]
+    known = [each.name for each in desk.measured.source.metrics] if kind == "metric" else await desk.subjects()
+    return [*(Offer(each, each) for each in known), Offer("*", ALL)]
 
 
 def _as_typed(typed: str) -> list[Offer]:

@@ -182,10 +182,15 @@ class Chat:
         assert pressed.ok, pressed
 
     async def opens(self, who: str, label: str, message: LocalMessage) -> LocalView:
-        """Press a button that asks something first."""
+        """Press a button that asks something first: the form that opens, on top of any that is open."""
+        before = {view.id for view in self.slack.open_views(PEOPLE[who])}
         await self.presses(who, label, message)
-        views = await self.until(lambda: self.slack.open_views(PEOPLE[who]), "a form", passing=0)
-        return views[-1]
+
+        def look() -> LocalView | None:
+            views = self.slack.open_views(PEOPLE[who])
+            return views[-1] if views and views[-1].id not in before else None
+
+        return await self.until(look, "a form", passing=0)
 
     async def sends(self, who: str, view: LocalView, answers: Mapping[str, str]) -> None:
         """Fill in the form, by the labels of its fields, and send it."""

@@ -232,6 +232,7 @@ class World:
                 scopes=SCOPES,
             )
             try:
+                self.slack.bot_is_coming = True
                 await self.slack.start()
                 break
             except OSError as error:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot import store as tables
 from bot.clock import Clock
 from bot.commands.nearest import nearest
-from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, Metavar, Reply
+from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, Metavar, Offered, Reply
 from bot.errors import UserError
 from bot.handler import Danger
 from bot.messages import Block, Bullets, Button, Buttons, Heading, Message, Note, Table, When, line, message
@@ -150,8 +150,8 @@ def add_report_commands(group: CommandGroup) -> None:
     )
     async def silence(
         context: CommandContext,
-        metric: str,
-        subject: str,
+        metric: Annotated[str, Offered("metric")],
+        subject: Annotated[str, Offered("subject")],
         time: Annotated[timedelta, Metavar("time")],
         *reason: Annotated[str, Metavar("reason")],
     ) -> Reply:
@@ -192,7 +192,11 @@ def add_report_commands(group: CommandGroup) -> None:
         return Change(simple_message(f"silence {made.metric} of {made.subject} for {duration(time)}"), store=store)
 
     @group.command(danger=Danger.CHANGE, starts_run=False, examples=(f"/{root} unsilence * *",))
-    async def unsilence(context: CommandContext, metric: str, subject: str) -> Reply:
+    async def unsilence(
+        context: CommandContext,
+        metric: Annotated[str, Offered("silenced metric")],
+        subject: Annotated[str, Offered("silenced subject")],
+    ) -> Reply:
         """End a silence before its time.
 
         Parameters

@@ -211,8 +211,18 @@ async def ack(ctx: CommandContext, run: Run) -> Reply:
     starts_run=False,
     examples=("/runs approve 01JD0000000000000000000000 --digest 4f5a2c91d07b --confirm worker-3",),
 )
-async def approve(ctx: CommandContext, run: Run, *, confirm: str = "", digest: str = "") -> Reply:
-    """Approve the step that waits for it, as a second person; --confirm takes the target's name."""
+async def approve(
+    ctx: CommandContext, run: Run, *, confirm: str = "", digest: Annotated[str, Offered("approval")] = ""
+) -> Reply:
+    """Approve the step that waits for it, as a second person; --confirm takes the target's name.
+
+    Parameters
+    ----------
+    confirm
+        The name of what it works on, typed.
+    digest
+        Of the plan that you have read: it stands below the preview in the run's thread.
+    """
     return await _press(ctx, run, "approve", typed=confirm.strip(), digest=digest)
 
 

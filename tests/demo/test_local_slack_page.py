@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -279,3 +280,19 @@ async def post_card(slack: LocalSlack) -> None:
     await client_of(slack).chat_postMessage(
         channel=OPS, text="Card", attachments=[{"color": "good", "fallback": "Card", "blocks": EVERYTHING}]
     )
+
+
+async def test_what_is_typed_while_the_bot_starts_is_delivered_when_it_is_up() -> None:
+    async with workspace() as slack, aiohttp.ClientSession() as session:
+        slack.bot_is_coming = True
+        page = {"Origin": slack.page_url.rstrip("/")}
+        typed = {"user": ALICE, "channel": OPS, "text": "/somas status"}
+        entering = asyncio.create_task(session.post(f"{slack.page_url}page/enter", json=typed, headers=page))
+        await slack.wait_for(lambda: slack.ephemerals(ALICE, OPS))
+        (told,) = slack.ephemerals(ALICE, OPS)
+        assert told.text == "opsbot is still starting. What you typed is delivered as soon as it is up."
+        assert slack.deliveries == [] and not entering.done()
+        async with bolt(slack, sample_app(slack)):
+            async with await entering as answer:
+                assert answer.status == 200
+            assert [one.kind for one in slack.deliveries] == ["slash"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -168,3 +169,84 @@ async def test_a_direct_message_is_a_command(tmp_path: Path, root: Path, somas: 
             lambda: any("needs <project>" in one.shown for one in chat.slack.ephemerals(PEOPLE["carol"], direct)),
             "what is missing",
         )
+
+
+async def test_approve_alone_lists_what_waits_for_an_approval(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    async with Chat(tmp_path, payments) as chat:
+        await chat.types("alice", "/supervisor remove worker-1")
+        card = await chat.sees("worker-1", "Needs a second person")
+        asked = await chat.sees("Step 1 needs approval", thread=card)
+        await chat.types("alice", "/supervisor runbook P1-002 worker-2")  # runs, and waits for no approval
+        other = await chat.sees("P1-002")
+        digest = (await chat.state(card)).steps[0].digest
+        assert f"--digest {digest}" in asked.shown
+        await chat.types("bob", "/runs approve")
+        form = await chat.form("bob", "/runs approve")
+        assert form.labels == ["Run", "Confirm", "Digest", "Options"]
+        (line,) = await offered(chat, "bob", form, "digest")
+        assert line.startswith("worker-1: ") and "asked for by alice" in line
+        (waiting,) = await offered(chat, "bob", form, "run")
+        assert "worker-1" in waiting
+        whole = {"Run": run_id(card), "Confirm": "worker-2", "Digest": digest}
+        await chat.is_refused("bob", form, whole, 'Nothing was approved: you typed "worker-2"')
+        assert process.executed == []
+        await chat.sends("bob", form, {**whole, "Confirm": "worker-1"})
+        await chat.thread(card, until="Run done")
+        assert process.executed == ["remove_child /worker-1"]
+        await chat.types("bob", f"/runs cancel {run_id(other)}")
+        await chat.thread(other, until="Run cancelled by bob")
+
+
+async def test_an_old_form_that_is_sent_again_is_answered_each_time(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    async with Chat(tmp_path, payments) as chat:
+        await chat.types("alice", "/supervisor remove worker-1")
+        card = await chat.sees("worker-1", "Needs a second person")
+        asked = await chat.sees("Step 1 needs approval", thread=card)
+        entered = {"Type worker-1 to approve": "worker-1"}
+        old = await chat.opens("bob", "Approve…", asked)
+        newer = await chat.opens("scotlaclair", "Approve…", asked)
+        await chat.sends("scotlaclair", newer, entered)
+        await chat.thread(card, until="Run done")
+        for _again in range(3):
+            await chat.is_refused("bob", old, entered, "(id ")
+        assert process.executed == ["remove_child /worker-1"]
+
+
+async def test_a_refusal_that_comes_when_a_newer_form_has_taken_the_screen_is_no_approval(
+    tmp_path: Path, process: SupervisedProcess, payments: str
+) -> None:
+    async with Chat(tmp_path, payments) as chat:
+        await chat.types("alice", "/supervisor remove worker-1")
+        card = await chat.sees("worker-1", "Needs a second person")
+        asked = await chat.sees("Step 1 needs approval", thread=card)
+        old = await chat.opens("bob", "Approve…", asked)
+        sending = asyncio.create_task(
+            chat.slack.submit(PEOPLE["bob"], old.id, {"Type worker-1 to approve": "worker-2"})
+        )
+        await asyncio.sleep(0)
+        chat.slack.space.views[PEOPLE["bob"]] = []
+        assert "you typed" in " ".join((await sending).errors.values())
+        await chat.types("alice", f"/runs cancel {run_id(card)}")
+        await chat.thread(card, until="Run cancelled")
+        assert process.executed == []
+
+
+async def test_silence_offers_what_is_measured_and_unsilence_what_is_silent(
+    tmp_path: Path, root: Path, somas: str
+) -> None:
+    async with Chat(tmp_path, somas) as chat:
+        await chat.types("alice", "/somas silence")
+        form = await chat.form("alice", "/somas silence")
+        metrics, subjects = [await offered(chat, "alice", form, name) for name in ("metric", "subject")]
+        assert "dead-letters" in metrics and "project-57" in subjects
+        assert metrics[-1] == subjects[-1] == "* (all of them)"
+        await chat.sends("alice", form, {"Metric": "dead-letters", "Subject": "*", "Time": "4h", "Reason": "known"})
+        await chat.sees("dead-letters", "alice")
+        await chat.types("alice", "/somas unsilence")
+        form = await chat.form("alice", "/somas unsilence")
+        assert await offered(chat, "alice", form, "metric") == ["dead-letters"]
+        assert await offered(chat, "alice", form, "subject") == ["* (all of them)"]

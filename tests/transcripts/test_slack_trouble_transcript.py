@@ -107,7 +107,7 @@ async def test_where_the_bot_cannot_post_the_card_goes_to_the_configured_channel
 
 
 @pytest.mark.parametrize("reason", ["token_revoked", "channel_not_found", "is_archived"])
-async def test_without_slack_the_run_goes_on_pages_reach_github_and_readyz_says_what_to_do(
+async def test_without_slack_the_run_goes_on_and_readyz_says_what_to_do(
     tmp_path: Path, process: SupervisedProcess, payments: str, reason: str
 ) -> None:
     hints = {

@@ -98,7 +98,7 @@ class Courier:
         if self.sockets is not None:
             return await self._send_envelope(self.sockets, kind, body, content_type, retry)
         if not self.url:
-            raise RuntimeError("nobody to deliver to: call deliver_to(url of the bot's /slack/events) first")
+            raise RuntimeError("There is no bot to deliver to yet.")
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=True, trust_env=False)
         signed = signed_headers(self._secret, body, int(self._request_time()))

@@ -6,6 +6,7 @@ this workspace takes, Slack takes.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -97,6 +98,8 @@ class LocalSlack(Modals, Sight):
         self.sockets = Sockets(
             token=app_token, app_id=app_id, base_url=lambda: self._base, faults=lambda: self.api.faults
         )
+        self._reachable = asyncio.Event()
+        self.bot_is_coming = False  # it is being started: what is done on the page waits for it
         self._page = Page(self)
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
@@ -106,7 +109,7 @@ class LocalSlack(Modals, Sight):
 
     async def start(self) -> None:
         """Listens; raises ``OSError`` when the port is taken."""
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._page.only_this_machine])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=self._page.middlewares)
         app.add_routes([*self.sockets.routes(), *self.api.routes(), *self._page.routes()])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -161,10 +164,22 @@ class LocalSlack(Modals, Sight):
     def deliver_to(self, url: str) -> None:
         """The bot's ``/slack/events``: commands, interactivity and events are sent there."""
         self.courier.url = url
+        self._reachable.set()
 
     def deliver_through_sockets(self) -> None:
         """From now on everything goes through the connections that the bot opens with ``app_token`` (Socket Mode)."""
         self.courier.sockets = self.sockets
+        self._reachable.set()
+
+    async def bot_is_up(self, seconds: float) -> bool:
+        """Whether there is a bot to deliver to, or none is coming, waiting for it for so long."""
+        if not self.bot_is_coming:
+            return True
+        try:
+            await asyncio.wait_for(self._reachable.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     @property
     def faults(self) -> Faults:

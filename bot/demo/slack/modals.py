@@ -103,15 +103,15 @@ class Modals:
     def _answered(self, user: str, view: LocalView, answer: Json) -> None:
         stack = self.space.views.get(user, [])
         action = answer.get("response_action")
-        if action is None or view not in stack:
-            if view in stack:
-                stack.remove(view)
-        elif action == "errors":
+        if action == "errors":  # also for a form that another one has replaced meanwhile: it was not taken
             known = {block["block_id"] for block in view.view["blocks"] if block["type"] == "input"}
             errors = answer.get("errors")
             if not isinstance(errors, dict) or not errors or not errors.keys() <= known:
                 raise Refused("invalid_errors", f"[ERROR] errors must be by block_id of an input: {sorted(known)}")
             view.errors = {name: str(text) for name, text in errors.items()}
+        elif action is None or view not in stack:
+            if view in stack:
+                stack.remove(view)
         elif action == "clear":
             stack.clear()
         elif action == "update" and isinstance(answer.get("view"), dict):

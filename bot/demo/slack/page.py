@@ -37,6 +37,8 @@ _GUARD = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+STARTING = "opsbot is still starting. What you typed is delivered as soon as it is up."
+STARTING_SECONDS = 20.0
 _BACKLOG = 1000  # events that a page may lag behind before it is told to load everything anew
 
 
@@ -86,8 +88,29 @@ class Page:
             queue.put_nowait(None)
 
     @property
-    def only_this_machine(self) -> Middleware:
-        """Middleware: refuses requests that a foreign page could have caused."""
+    def middlewares(self) -> list[Middleware]:
+        return [self._only_this_machine(), self._when_the_bot_is_up()]
+
+    def _when_the_bot_is_up(self) -> Middleware:
+        """What somebody does while the bot is still starting is told to it as soon as it is up."""
+        slack = self._slack
+
+        @web.middleware
+        async def wait(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if not request.path.startswith("/page/") or request.method != "POST" or await slack.bot_is_up(0):
+                return await handler(request)
+            if request.path == "/page/enter":
+                body = await self._body(request)
+                if (user := body.get("user")) in slack.space.people and body.get("channel") in slack.space.channels:
+                    slack.space.slackbot(user, body["channel"], STARTING)
+            if not await slack.bot_is_up(STARTING_SECONDS):
+                return _told(RuntimeError("opsbot is still starting: try again in a moment."))
+            return await handler(request)
+
+        return wait
+
+    def _only_this_machine(self) -> Middleware:
+        """Refuses requests that a foreign page could have caused."""
         slack = self._slack
 
         @web.middleware
