@@ -38,7 +38,7 @@ SECRET = "benchmark"
 CONNECTIONS = (1, 16, 64)
 RATE = 200  # a second, arrivals at random instants: latency counts from the instant, not from when somebody was free
 SECONDS = 2.0  # of that, a round
-REFERENCE, STOCK = "aiohttp and HMAC", "bolt as it comes"
+REFERENCE, STORING, STOCK = "aiohttp and HMAC", "aiohttp, HMAC, one row", "bolt as it comes"
 FRONT, WHOLE = "opsbot's front", "opsbot, all of it"
 
 SERVERS = {
@@ -50,6 +50,52 @@ async def handle(request):
     base = b"v0:" + request.headers["X-Slack-Request-Timestamp"].encode() + b":" + body
     good = "v0=" + hmac.new(b"benchmark", base, hashlib.sha256).hexdigest()
     return web.Response(status=200 if hmac.compare_digest(good, request.headers["X-Slack-Signature"]) else 401)
+app = web.Application()
+app.router.add_post("/slack/events", handle)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
+""",
+    STORING: """
+import asyncio, hashlib, hmac, queue, sqlite3, sys, threading
+from aiohttp import web
+database = sqlite3.connect(sys.argv[2] + "/row.db", isolation_level=None, check_same_thread=False)
+database.execute("PRAGMA journal_mode = WAL")
+database.execute("PRAGMA synchronous = FULL")
+database.execute("CREATE TABLE inbox (number INTEGER PRIMARY KEY, key TEXT UNIQUE, body BLOB)")
+work, gathered, busy = queue.SimpleQueue(), [], False
+def hand_over():
+    global gathered, busy
+    busy = bool(gathered)
+    if busy:
+        batch, gathered = gathered, []
+        work.put((asyncio.get_running_loop(), batch))
+def tell(batch):
+    hand_over()
+    for _, _, stored in batch:
+        stored.set_result(None)
+def write():
+    while True:
+        loop, batch = work.get()
+        rows = ", ".join(["(?, ?)"] * len(batch))
+        values = [value for key, body, _ in batch for value in (key, body)]
+        database.execute(f"INSERT INTO inbox (key, body) VALUES {rows} ON CONFLICT DO NOTHING", values)
+        loop.call_soon_threadsafe(tell, batch)
+threading.Thread(target=write, daemon=True).start()
+async def handle(request):
+    global busy
+    body = await request.read()
+    signature = request.headers["X-Slack-Signature"]
+    base = b"v0:" + request.headers["X-Slack-Request-Timestamp"].encode() + b":" + body
+    good = "v0=" + hmac.new(b"benchmark", base, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(good, signature):
+        return web.Response(status=401)
+    loop = asyncio.get_running_loop()
+    stored = loop.create_future()
+    gathered.append((signature, body, stored))
+    if not busy:
+        busy = True
+        loop.call_soon(hand_over)
+    await stored
+    return web.Response()
 app = web.Application()
 app.router.add_post("/slack/events", handle)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
@@ -225,7 +271,8 @@ def start(folder: Path, api_url: str, wanted: Callable[[str], bool]) -> list[Con
     for name, source in SERVERS.items():
         if wanted(name):
             port = free_port()
-            contenders.append(Contender(name, port, subprocess.Popen([sys.executable, "-c", source, str(port)])))
+            command = [sys.executable, "-c", source, str(port), str(folder)]
+            contenders.append(Contender(name, port, subprocess.Popen(command)))
     if wanted(FRONT):
         port = free_port()
         command = [sys.executable, __file__, "--front", str(port), str(folder), api_url]

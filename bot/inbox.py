@@ -2,7 +2,7 @@
 
 ``accept`` returns when the command is on the disk. Commands that arrive together share one commit: the first waits for
 nobody, those that come while a commit is under way go into the next one. On SQLite a thread does that
-(bot/inbox_file.py), on PostgreSQL a task.
+(bot/inbox_file.py), on PostgreSQL a task. While a burst of them is acknowledged, handling them waits (``calm``).
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import reactions
 from bot import store as tables
@@ -28,7 +30,8 @@ log = structlog.get_logger("opsbot.commands")
 
 MOST_AT_ONCE = 200
 MOST_OF_ONE = 20  # commands of one person at once
-LONGEST_WAIT_FOR_CALM = 0.05  # seconds
+QUIET = 0.005  # seconds in which nobody has asked for anything
+LONGEST_WAIT_FOR_CALM = 0.25  # seconds
 
 
 class Inbox:
@@ -37,11 +40,11 @@ class Inbox:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.arrived = Signal()
-        self._file = InboxFile(store.path) if store.path else None
+        self._file = InboxFile(store.path, self.arrived.set) if store.path else None
         self._waiting: list[tuple[Incoming, str, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._unreadable: set[str] = set()
-        self._accepting = 0
+        self._asked_at = 0.0  # by the event loop's clock
         self._calm = asyncio.Event()
         self._calm.set()
 
@@ -54,34 +57,36 @@ class Inbox:
         if text != incoming.text:
             incoming = incoming.model_copy(update={"text": text})
         stored = incoming.model_dump_json()
+        loop = asyncio.get_running_loop()
+        self._asked_at = loop.time()
+        if self._calm.is_set():
+            self._calm.clear()
+            loop.call_later(QUIET, self._is_it_calm, loop)
         # What stands in a comment is given a reaction in the same transaction.
         if self._file and not incoming.on_github:
-            return await self._add(self._file, incoming, stored)
-        accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            try:
+                return await self._file.add(incoming.key, stored, incoming.received_at)
+            except sqlite3.Error as error:  # as the store would raise it
+                raise sa.exc.OperationalError("INSERT INTO opsbot_inbox", None, error) from error
+        accepted: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((incoming, stored, accepted))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="opsbot inbox")
         return await accepted
 
-    async def _add(self, file: InboxFile, incoming: Incoming, stored: str) -> bool:
-        self._accepting += 1
-        self._calm.clear()
-        try:
-            new = await file.add(incoming.key, stored, incoming.received_at)
-        except sqlite3.Error as error:  # as the store would raise it
-            raise sa.exc.OperationalError("INSERT INTO opsbot_inbox", None, error) from error
-        finally:
-            self._accepting -= 1
-            if not self._accepting:
-                self._calm.set()
-        if new:
-            self.arrived.set()
-        return new
+    def _is_it_calm(self, loop: asyncio.AbstractEventLoop) -> None:
+        quiet_at = self._asked_at + QUIET
+        if (self._file is not None and self._file.waits) or self._waiting or loop.time() < quiet_at:
+            loop.call_at(max(quiet_at, loop.time() + QUIET / 2), self._is_it_calm, loop)
+        else:
+            self._calm.set()
 
-    async def calm(self) -> None:
-        """Until nobody waits to be acknowledged, but not for long: what is accepted can wait, who types does not."""
+    async def calm(self, for_seconds: float = LONGEST_WAIT_FOR_CALM) -> None:
+        """Until a burst is over, but not for long: what is accepted can wait, who types does not."""
+        if self._calm.is_set():
+            return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_WAIT_FOR_CALM):
+            async with asyncio.timeout(for_seconds):
                 await self._calm.wait()
 
     def close(self) -> None:
@@ -106,22 +111,20 @@ class Inbox:
                 self.arrived.set()
 
     async def _store(self, batch: list[tuple[Incoming, str]]) -> list[bool]:
-        news = []
-        async with self.store.write() as connection:
-            for incoming, stored in batch:
-                done = await connection.execute(
-                    self.store.insert_new(tables.inbox)
-                    .values(
-                        key=incoming.key,
-                        incoming=stored,
-                        received_at=incoming.received_at,
-                        handled=False,
-                    )
-                    .returning(tables.inbox.c.key)
-                )
-                news.append(done.first() is not None)
-                if news[-1] and incoming.on_github:
-                    await reactions.heard(self.store, connection, incoming)
+        news = await self.store.transaction(partial(self._insert, batch))
+        return [news.pop(incoming.key, False) for incoming, _ in batch]  # of two with one key the first is new
+
+    async def _insert(self, batch: list[tuple[Incoming, str]], connection: AsyncConnection) -> dict[str, bool]:
+        """One statement for all of them; the keys that are new."""
+        rows = [
+            {"key": incoming.key, "incoming": stored, "received_at": incoming.received_at, "handled": False}
+            for incoming, stored in batch
+        ]
+        insert = self.store.insert_new(tables.inbox).returning(tables.inbox.c.key)
+        news = {row.key: True for row in await connection.execute(insert, rows)}
+        for incoming, _ in batch:
+            if incoming.on_github and incoming.key in news:
+                await reactions.heard(self.store, connection, incoming)
         return news
 
     async def is_waiting(self, key: str) -> bool:

@@ -59,11 +59,15 @@ _ENTITIES = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'
 
 def _normal(data: bytes, steps: tuple[re.Pattern[bytes], ...]) -> bytes:
     """``_Normal(data, steps).text``, many times faster, for the usual case that nothing is found in it."""
-    if _ESCAPES in steps and (b"\\" in data or b"%" in data or b"&" in data):
+    if _ESCAPES in steps and _has_escapes(data):
         data = _ESCAPES.sub(_meaning, data)
     if b"\x1b" in data or b"\xe2" in data or b"\xc2\xad" in data or b"\xef\xbb\xbf" in data:
         data = _UNSEEN.sub(b"", data)
     return data.translate(None, _NOISE)
+
+
+def _has_escapes(data: bytes) -> bool:
+    return b"\\" in data or b"%" in data or b"&" in data
 
 
 class _Normal:
@@ -195,6 +199,7 @@ class Redactor:
 
     def __init__(self, known: Mapping[str, str] | None = None) -> None:
         self._needles: list[_Spelling] = []
+        self._texts: tuple[str, ...] = ()  # of the needles, the short ones first
         longest = 0
         self.too_short: list[str] = []
         for name, value in (known or {}).items():
@@ -206,6 +211,8 @@ class Redactor:
                 continue
             longest = max(longest, len(value))
             self._needles += sorted(_spellings(name, secret))
+        texts = {needle.text.decode("latin-1") for needle in self._needles}
+        self._texts = tuple(sorted(texts, key=lambda text: (len(text), text)))
         self.reach = max(_REACH_OF_PATTERNS, longest * _WORST_SPELLING)
 
     def __call__(self, text: str) -> str:
@@ -248,11 +255,21 @@ class Redactor:
             told = told[: max(0, len(told) - self.reach)]
         return told[:limit]
 
+    def _is_in(self, data: bytes) -> bool:
+        """Every command goes through here: ``in`` is quickest for texts, a loop quicker than ``any``."""
+        text = data.decode("latin-1")
+        for needle in self._texts:
+            if len(needle) > len(text):
+                break
+            if needle in text:
+                return True
+        return False
+
     def _found(self, data: bytes) -> Iterator[tuple[int, int, str]]:
         seen = set()
-        for steps in (_MEANT, _QUOTED):
+        for steps in (_MEANT, _QUOTED) if _has_escapes(data) else (_MEANT,):
             text = _normal(data, steps)
-            if text in seen or not any(needle.text in text for needle in self._needles):
+            if text in seen or not self._is_in(text):
                 continue
             seen.add(text)
             normal = _Normal(data, steps)

@@ -45,7 +45,7 @@ class Commits:
         return connection
 
     def _said(self, statement: str) -> None:
-        self.count += statement == "COMMIT"
+        self.count += statement.startswith("INSERT INTO opsbot_inbox")  # each a transaction of its own
 
 
 @pytest.fixture
@@ -103,6 +103,20 @@ async def test_a_redelivery_is_told_apart_in_one_batch_and_in_two(store: Store) 
     assert sorted(await asyncio.gather(*(inbox.accept(command(1)) for _ in range(5)))) == [False] * 4 + [True]
     assert not await inbox.accept(command(1, "/somas failed"))
     assert [one.text for one in await inbox.unhandled()] == ["/somas status"]  # the first is kept
+
+
+async def test_of_old_and_new_ones_in_one_commit_each_learns_what_it_is(store: Store) -> None:
+    inbox = Inbox(store)
+    commits = Commits(inbox)
+    for number in (3, 1, 8):
+        await inbox.accept(command(number))
+    before = commits.count
+    numbers = (0, 1, 1, 2, 2, 3, 4, 8, 9, 0)
+    news = await asyncio.gather(*(inbox.accept(command(number)) for number in numbers))
+    assert [number for number, new in zip(numbers, news, strict=True) if new] == [0, 2, 4, 9]
+    assert commits.count == before + 1
+    assert len(await stored(store)) == 7
+    assert not any(await asyncio.gather(*(inbox.accept(command(number)) for number in numbers)))
 
 
 async def test_a_failure_reaches_everybody_who_waits_and_nothing_is_stored(store: Store) -> None:

@@ -85,7 +85,8 @@ class SlackReceiver:
         app_id: str = "",
         patience: float = 2.0,
     ) -> None:
-        """``accept`` stores durably and returns False for what it has seen before; it may raise.
+        """``accept`` stores durably and returns False for what it has seen before; it may raise. Asked is asked: when
+        nobody waits for it any more, it stores all the same.
 
         ``people`` is for mentions in forms; ``app_id`` (optional) refuses payloads of other apps; ``patience`` is how
         long storing may take, in seconds, before the answer goes out without it (Slack gives up after three).
@@ -326,32 +327,24 @@ class SlackReceiver:
 
     async def _store(self, incoming: Incoming, what: str) -> tuple[Stored, str]:
         """Hand over to ``accept``; the second value is what the person must read, empty when all is well."""
-        storing = self._keep(self._accepted(incoming))
-        done, _ = await asyncio.wait({storing}, timeout=self._patience)
-        if not done:
-            short = reference(incoming.key)
-            log.warning("slack.slow_store", id=short, key=incoming.key)
-            storing.add_done_callback(_failed_late)
-            return "slow", (
-                f"opsbot is still storing {what}; it runs as soon as it is stored. "
-                f"If no answer comes within a minute, send it again; id {short}."
-            )
-        error = storing.exception() if not storing.cancelled() else asyncio.CancelledError("shutting down")
-        if error is not None:
+        try:
+            async with asyncio.timeout(self._patience) as waiting:
+                fresh = await self._accept(incoming)
+        except Exception as error:
             short, reason = reference(incoming.key), reason_of(error)
+            if waiting.expired():
+                log.warning("slack.slow_store", id=short, key=incoming.key)
+                return "slow", (
+                    f"opsbot is still storing {what}; it runs as soon as it is stored. "
+                    f"If no answer comes within a minute, send it again; id {short}."
+                )
             log.error("slack.not_stored", id=short, key=incoming.key, reason=reason, error=type(error).__name__)
             return "failed", (
                 f"opsbot cannot store {what}, so nothing was done: {reason.rstrip('.')}. Try again; id {short}."
             )
-        fresh = storing.result()
-        if fresh:  # no line for every command: that is the audit log's, and a line costs as much as the acknowledgement
-            log.debug("slack.accepted", key=incoming.key)
-        else:
+        if not fresh:  # no line for every command: the audit log has them, and a line costs as much as the answer
             log.info("slack.seen_before", id=reference(incoming.key), key=incoming.key)
         return ("stored" if fresh else "seen"), ""
-
-    async def _accepted(self, incoming: Incoming) -> bool:
-        return await self._accept(incoming)
 
     async def _tell(self, channel: str, user: str, response_url: str, said: str, thread: str = "") -> None:
         try:
