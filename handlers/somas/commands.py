@@ -65,8 +65,8 @@ async def failed(context: CommandContext) -> Reply:
     """List the failed projects with their last error and where a restart would begin."""
     handler: Somas = context.handler
     now = context.clock.now()
-    all_of_them, config = await handler.fleet(now, context.progress)
-    told = await handler.services.run_blocking(failed_message, all_of_them, config, now, str(handler.root))
+    found, total, config = await handler.failed(now, context.progress)
+    told = await handler.services.run_blocking(failed_message, found, total, config, now, str(handler.root))
     return Answer(_before_buttons(told, await of_all(handler, now)))
 
 

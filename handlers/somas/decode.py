@@ -50,7 +50,9 @@ def items(value: Any) -> list[Any]:
 
 def whole(value: Any) -> int:
     """A count; 0 for what is no sensible one (text, negative, true, 1e400)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) is int:  # nearly always, and not true, which is one as well
+        return max(value, 0)
+    if not isinstance(value, float) or not math.isfinite(value):
         return 0
     return max(0, int(value))
 
@@ -61,6 +63,8 @@ def instant(value: Any) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(value)
+        if at.tzinfo is UTC:  # as upstream writes it
+            return at
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

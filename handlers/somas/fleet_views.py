@@ -73,12 +73,15 @@ def fleet_message(fleet: Fleet, config: Config, now: datetime, root: str) -> Mes
     return Message(f"{headline}. {said}", tuple(blocks), colour)
 
 
-def failed_message(fleet: Fleet, config: Config, now: datetime, root: str) -> Message:
-    """The failed projects, the latest first, with their last error and where a restart would begin."""
+def failed_message(fleet: Fleet, total: int, config: Config, now: datetime, root: str) -> Message:
+    """The failed projects, the latest first, with their last error and where a restart would begin.
+
+    ``fleet`` holds at least those that have failed or cannot be read; ``total`` is how many there are in all.
+    """
     failed = [(project, metrics) for project, metrics in fleet.projects if status_of(project) == "failed"]
     failed.sort(key=lambda pair: pair[0].last_failure[1] or now, reverse=True)
     unreadable = [project for project, _ in fleet.projects if project.file.condition != "ok"]
-    headline = f"{len(failed)} of {counted(len(fleet.projects), 'project')} failed" if failed else "No project failed"
+    headline = f"{len(failed)} of {counted(total, 'project')} failed" if failed else "No project failed"
     if unreadable:
         headline += f", {len(unreadable)} cannot be read"
     blocks: list[Block] = [Heading(headline)]
@@ -110,7 +113,7 @@ def failed_message(fleet: Fleet, config: Config, now: datetime, root: str) -> Me
         blocks.append(
             Note(line("See first what a restart would change: ", Code(f"/somas restart {failed[0][0].id} --dry-run")))
         )
-    blocks.append(source_note(now, f"{counted(len(fleet.projects), 'project')} in {root}/.somas/projects", config))
+    blocks.append(source_note(now, f"{counted(total, 'project')} in {root}/.somas/projects", config))
     return Message(headline, tuple(blocks), "bad" if failed else "warning" if unreadable else "good")
 
 

@@ -36,6 +36,7 @@ from handlers.somas.restart import Choice, choose
 from handlers.somas.scan import Progress, Scan
 from handlers.somas.settings import SomasSettings
 from handlers.somas.stages import STAGES
+from handlers.somas.summary import StateSummary
 from handlers.somas.workflow_runs import WorkflowRun
 
 ASK_AGAIN = timedelta(seconds=5)  # about a workflow run that is followed
@@ -197,6 +198,19 @@ class Somas:
 
         return await self.services.run_blocking(read)
 
+    async def failed(self, now: datetime, progress: Progress | None = None) -> tuple[Fleet, int, Config]:
+        """Those that have failed or cannot be read, and how many there are in all.
+
+        Of the others nothing but state.json is read. Otherwise as ``fleet``.
+        """
+
+        def read() -> tuple[Fleet, int, Config]:
+            config = self.config()
+            found, total = self.scan.some(_failed, config, now, progress)
+            return fleet(found, config, now), total, config
+
+        return await self.services.run_blocking(read)
+
     def decide(
         self,
         project: Project,
@@ -286,6 +300,10 @@ class Somas:
 
     async def close(self) -> None:
         await self.services.run_blocking(self.scan.close)
+
+
+def _failed(state: StateSummary) -> bool:
+    return state.effective_status == "failed"
 
 
 def _may(path: Path, mode: int) -> bool:

@@ -77,10 +77,22 @@ def project_names(root: Path) -> list[str]:
     try:
         return [name for name in os.listdir(folder) if is_project(name)]  # noqa: PTH208 ten thousand Paths cost more
     except OSError as error:
-        raise Unavailable(
-            f"SOMAS: {folder} cannot be read ({error.strerror}). Check that the disk is mounted and that the bot's "
-            "user may read it; the folder is set by root in the section [somas]."
-        ) from None
+        raise _cannot_be_read(folder, error) from None
+
+
+def open_folder(folder: Path) -> int:
+    """A descriptor of the projects' folder. Raises ``Unavailable``."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot_be_read(folder, error) from None
+
+
+def _cannot_be_read(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"SOMAS: {folder} cannot be read ({error.strerror}). Check that the disk is mounted and that the bot's "
+        "user may read it; the folder is set by root in the section [somas]."
+    )
 
 
 def exists(directory: Path) -> bool:

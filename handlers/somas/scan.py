@@ -16,16 +16,23 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from stat import S_ISREG
 
 import msgspec
 
 from bot.errors import UserError
 from handlers.somas.config import Config
-from handlers.somas.projects import DATA_FILES, exists, is_project, project_names, projects_folder, read_project
+from handlers.somas.projects import (
+    DATA_FILES,
+    exists,
+    is_project,
+    open_folder,
+    project_names,
+    projects_folder,
+    read_project,
+)
 from handlers.somas.rebuild import number_of
-from handlers.somas.scan_decode import OK, add_lines, summarise_letters, summarise_state_file
-from handlers.somas.state import LARGEST_FILE
+from handlers.somas.scan_decode import OK, summarise_letters, summarise_state_file
+from handlers.somas.scan_files import CHANGED, MISSING, Irregular, LogRead, Signature, read_file, read_log, signature
 from handlers.somas.summary import FileSummary, StateSummary, Summary, summarise
 from handlers.somas.tally import Tally
 from handlers.somas.watch import Watch
@@ -35,43 +42,24 @@ REMEMBERED = timedelta(hours=72)  # outcomes one by one; the report counts those
 UNSETTLED = (
     100_000_000  # nanoseconds: a file that was changed so short ago may change again within one tick of its time
 )
-CHUNK = 1024 * 1024  # bytes of a log that are decoded at a time
-FINGERPRINT = 256  # bytes before the place where the reading stopped: still there when the log was only appended to
 PROGRESS_EVERY = 0.2  # seconds
 
 Progress = Callable[[int, int], None]
-Signature = tuple[int, int, int]  # inode, size, time of change in nanoseconds
-MISSING: Signature = (0, 0, 0)
-CHANGED: Signature = (-1, -1, -1)  # never equal to a file's: read it again
+Wanted = Callable[[StateSummary], bool]
 _GONE = FileSummary("missing", "is missing")
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class _Irregular(Exception):
-    """Not a file as SOMAS writes it (a link, a pipe, too large, not to be read): the exact reader knows what to say."""
-
-
-class _LogRead(msgspec.Struct, gc=False):
-    """How far a log has been read."""
-
-    counts: Tally  # of the lines that are complete
-    offset: int = 0
-    tail: bytes = b""  # the last bytes before ``offset``
-    inode: int = 0
-    size: int = 0
 
 
 class _Known(msgspec.Struct, gc=False):
     """What is remembered of one project."""
 
-    signatures: list[Signature]
+    state_seen: Signature = CHANGED
+    letters_seen: Signature = CHANGED
+    log_seen: Signature = CHANGED
     state_file: FileSummary = OK
     state: StateSummary | None = None
     letters: tuple[FileSummary, int, int] = (OK, 0, 0)
-    log_file: FileSummary = OK
-    log: _LogRead | None = None
-    counts: Tally | None = None  # with the last line, also when it is not complete
-    summary: Summary | None = None
+    log: LogRead | None = None
+    summary: Summary | None = None  # None: only its state was wanted
 
 
 class Scan:
@@ -86,8 +74,10 @@ class Scan:
         self._watched = watched
         self._known: dict[str, _Known] = {}
         self._unsettled: set[str] = set()
+        self._partly: set[str] = set()  # only the state of these is known as it is now
         self._looked_at_all = float("-inf")
         self._since = datetime.max.replace(tzinfo=UTC)
+        self._since_day = ""
         self._order: list[Summary] | None = None
         self._position: dict[str, int] = {}
         self._changed: set[str] = set()  # since ``_order`` was made
@@ -101,9 +91,26 @@ class Scan:
         """
         with self._lock:
             self._remember_since(now)
-            names = self._to_look_at()
-            self._look(names, config, progress)
+            self._look([*self._to_look_at(), *self._partly], config, progress)
             return self._in_order()
+
+    def some(
+        self, wanted: Wanted, config: Config, now: datetime, progress: Progress | None = None
+    ) -> tuple[list[Summary], int]:
+        """Those whose state is ``wanted`` or cannot be read, by number, and how many projects there are in all.
+
+        Of the others nothing but state.json is read. Otherwise as ``all``.
+        """
+        with self._lock:
+            self._remember_since(now)
+            now_wanted = [name for name in self._partly if (state := self._known[name].state) and wanted(state)]
+            self._look([*self._to_look_at(), *now_wanted], config, progress, wanted)
+            found = [
+                known.summary
+                for known in self._known.values()
+                if known.summary and (known.state is None or wanted(known.state))
+            ]
+            return sorted(found, key=lambda summary: number_of(summary.id)), len(self._known)
 
     def one(self, name: str, config: Config, now: datetime) -> Summary | None:
         """One project as it is now; None when there is none of this name."""
@@ -147,10 +154,12 @@ class Scan:
     def _remember_since(self, now: datetime) -> None:
         if now - timedelta(hours=24) < self._since:  # the clock was set back: older outcomes count again
             self._known.clear()
+            self._partly.clear()
             self._order = None
             self._looked_at_all = float("-inf")
         if not self._known:
             self._since = now - REMEMBERED
+            self._since_day = f"{self._since:%Y-%m-%d}"
 
     # -- what has to be looked at
 
@@ -160,201 +169,150 @@ class Scan:
             changed = self.watch.changed()
             if changed is not None:
                 new = {name for name in changed if is_project(name)}
-                for name in new - self._known.keys():
-                    self._watch(name)
+                self._watch_also(new)
                 return new | self._unsettled
         names = project_names(self.root)
         if self._watched and self._looked_at_all > 0:  # from the second time on: who looks once need not pay for it
             if self.watch.active:
-                for name in set(names) - self._known.keys():
-                    self._watch(name)
                 self.watch.changed()  # everything is looked at now
+                self._watch_also(names)
             else:
                 self.watch.start(names)
         self._looked_at_all = now
         for name in self._known.keys() - set(names):
-            del self._known[name]
-            self._order = None
+            self._forget(name)
         return names
 
-    def _watch(self, name: str) -> None:
+    def _watch_also(self, names: Iterable[str]) -> None:
+        """Those that are new, or came anew under an old name."""
         try:
-            self.watch.add(name)
+            for name in self.watch.unwatched(names):
+                self.watch.add(name)
         except OSError:
             self.watch.stop()
 
-    def _look(self, names: Iterable[str], config: Config, progress: Progress | None) -> None:
-        names = list(names)
-        self._unsettled.difference_update(names)
+    def _forget(self, name: str) -> None:
+        if self._known.pop(name, None) is not None:
+            self._order = None
+        self._partly.discard(name)
+
+    def _look(
+        self, names: Iterable[str], config: Config, progress: Progress | None, wanted: Wanted | None = None
+    ) -> None:
+        looked_at = dict.fromkeys(names)  # each once, in the order of the folder: that of the disk, more or less
+        self._unsettled.difference_update(looked_at)
         told = time.monotonic()
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         collecting = gc.isenabled() and not self._known
         if collecting:  # what is read has no cycles, and the collector would look at all of it again and again
             gc.disable()
+        folder = -1
         try:
-            for done, name in enumerate(names):
-                self._project(folder, name, config)
+            folder = open_folder(self.folder)
+            for done, name in enumerate(looked_at):
+                self._project(folder, name, config, wanted)
                 if progress and not done & 63 and time.monotonic() - told > PROGRESS_EVERY:
                     told = time.monotonic()
-                    progress(done, len(names))
+                    progress(done, len(looked_at))
+        except BaseException:
+            self._looked_at_all = float("-inf")  # what was told of changes is lost with this look
+            raise
         finally:
-            os.close(folder)
+            if folder >= 0:
+                os.close(folder)
             if collecting:
                 gc.enable()
 
     # -- one project
 
-    def _project(self, folder: int, name: str, config: Config) -> None:
+    def _project(self, folder: int, name: str, config: Config, wanted: Wanted | None) -> None:
         known = self._known.get(name)
         if known is None:
-            known = _Known([CHANGED, CHANGED, CHANGED])
-        elif all(
-            self._signature(folder, f"{name}/{file}") == known.signatures[index]
-            for index, file in enumerate(DATA_FILES)
-        ):
+            known = _Known()
+        elif _unchanged(folder, name, known):
             return
         try:
-            found = self._read(folder, name, known)
-        except _Irregular:
-            found = self._exactly(folder, name, known, config)
-        else:
+            found = self._read(folder, name, known, wanted)
             if found and known.state is None:  # the log has to tell the state: read it whole
                 found = self._exactly(folder, name, known, config)
+        except Irregular:
+            found = self._exactly(folder, name, known, config)
         if not found:
-            if self._known.pop(name, None) is not None:
-                self._order = None
+            self._forget(name)
             return
+        if known.summary is None:
+            self._partly.add(name)
+        else:
+            self._partly.discard(name)
         if name in self._known:
             self._changed.add(name)
         else:
             self._known[name] = known
             self._order = None
-        latest = max(known.signatures[0][2], known.signatures[1][2], known.signatures[2][2])
-        if time.time_ns() - latest < UNSETTLED:
+        if time.time_ns() - max(known.state_seen[2], known.letters_seen[2], known.log_seen[2]) < UNSETTLED:
             self._unsettled.add(name)
-            known.signatures = [CHANGED, CHANGED, CHANGED]
+            known.state_seen = known.letters_seen = known.log_seen = CHANGED
 
-    def _signature(self, folder: int, path: str) -> Signature:
-        try:
-            found = os.stat(path, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return MISSING
-        except OSError:
-            return CHANGED
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
-    def _read(self, folder: int, name: str, known: _Known) -> bool:
+    def _read(self, folder: int, name: str, known: _Known, wanted: Wanted | None) -> bool:
         """The files that have changed. False when the project has none."""
-        signatures = known.signatures
-        state, signature = self._file(folder, f"{name}/state.json", signatures[0])
-        if signature != signatures[0]:
-            known.state_file, known.state = summarise_state_file(state, name) if state is not None else (_GONE, None)
-        letters, letters_signature = self._file(folder, f"{name}/dead_letters.json", signatures[1])
-        if letters_signature != signatures[1]:
-            known.letters = summarise_letters(letters, name) if letters is not None else (_GONE, 0, 0)
-        log_signature = self._log(folder, f"{name}/transitions.jsonl", signatures[2], known)
-        known.signatures = [signature, letters_signature, log_signature]
-        if known.signatures == [MISSING, MISSING, MISSING]:
-            return False
-        assert known.counts is not None
+        state, seen = read_file(folder, f"{name}/state.json", known.state_seen)
+        if state is not None:
+            known.state_file, known.state = summarise_state_file(state, name)
+            self.files_read += 1
+            self.bytes_read += len(state)
+        elif seen is MISSING:
+            known.state_file, known.state = _GONE, None
+        known.state_seen = seen
+        if wanted is not None and known.state is not None and not wanted(known.state):
+            known.summary = None
+            return True
+        letters, seen = read_file(folder, f"{name}/dead_letters.json", known.letters_seen)
+        if letters is not None:
+            known.letters = summarise_letters(letters, name)
+            self.files_read += 1
+            self.bytes_read += len(letters)
+        elif seen is MISSING:
+            known.letters = _GONE, 0, 0
+        known.letters_seen = seen
+        log, seen = read_log(folder, f"{name}/transitions.jsonl", known.log_seen, known.log, self._since_day)
+        if log is not None and log is not known.log:
+            self.files_read += 1
+            self.bytes_read += log.fresh
+        known.log, known.log_seen = log, seen
         file, still_open, total = known.letters
-        known.summary = Summary(
-            name, known.state_file, file, known.log_file, known.state, still_open, total, known.counts
-        )
-        return True
-
-    def _file(self, folder: int, path: str, before: Signature) -> tuple[bytes | None, Signature]:
-        """A whole file, unless it is as it was."""
-        descriptor = self._open(folder, path)
-        if descriptor is None:
-            return None, MISSING
-        try:
-            found = os.fstat(descriptor)
-            signature = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if signature == before:
-                return None, signature
-            if not S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-                raise _Irregular
-            data = os.read(descriptor, found.st_size + 1)
-            if len(data) != found.st_size:  # it is being written in place
-                signature = CHANGED
-            self.files_read += 1
-            self.bytes_read += len(data)
-            return data, signature
-        except OSError:
-            raise _Irregular from None
-        finally:
-            os.close(descriptor)
-
-    def _log(self, folder: int, path: str, before: Signature, known: _Known) -> Signature:
-        descriptor = self._open(folder, path)
-        if descriptor is None:
-            known.log_file, known.log, known.counts = _GONE, None, Tally()
-            return MISSING
-        try:
-            found = os.fstat(descriptor)
-            signature = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if signature == before:
-                return signature
-            if not S_ISREG(found.st_mode):
-                raise _Irregular
-            known.log_file = OK
-            known.log, known.counts = self._lines(descriptor, found, known.log)
-            self.files_read += 1
-            return signature
-        except OSError:
-            raise _Irregular from None
-        finally:
-            os.close(descriptor)
-
-    def _lines(self, descriptor: int, found: os.stat_result, before: _LogRead | None) -> tuple[_LogRead, Tally]:
-        """Count what was appended; all, when more has changed than that."""
-        size = found.st_size
-        read = _LogRead(Tally(f"{self._since:%Y-%m-%d}"))
-        if before is not None and before.inode == found.st_ino and self._still_there(descriptor, before, size):
-            read = _LogRead(before.counts.copy(), before.offset, before.tail)
-        read.inode, read.size = found.st_ino, size
-        os.lseek(descriptor, read.offset, os.SEEK_SET)
-        left, rest = size - read.offset, b""
-        while left > 0 and (data := os.read(descriptor, min(left, CHUNK))):
-            left -= len(data)
-            self.bytes_read += len(data)
-            data = rest + data if rest else data
-            end = data.rfind(b"\n") + 1
-            rest = data[end:]
-            if end:
-                add_lines(read.counts, data if end == len(data) else data[:end])
-                read.offset += end
-                read.tail = (read.tail + data[max(0, end - FINGERPRINT) : end])[-FINGERPRINT:]
-        if not rest:
-            return read, read.counts
-        counts = read.counts.copy()  # what is cut may be completed by the next append
-        add_lines(counts, rest)
-        return read, counts
-
-    @staticmethod
-    def _still_there(descriptor: int, before: _LogRead, size: int) -> bool:
-        """Whether the log was only appended to. A small one that did not grow is read again: that costs nothing."""
-        if size < before.size or (size == before.size and size <= CHUNK):
-            return False
-        return os.pread(descriptor, len(before.tail), before.offset - len(before.tail)) == before.tail
-
-    def _open(self, folder: int, path: str) -> int | None:
-        try:
-            return os.open(path, _FLAGS, dir_fd=folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError:
-            raise _Irregular from None
+        log_file, counts = (OK, log.told) if log is not None else (_GONE, Tally())
+        known.summary = Summary(name, known.state_file, file, log_file, known.state, still_open, total, counts)
+        return not (known.state_seen is known.letters_seen is known.log_seen is MISSING)
 
     def _exactly(self, folder: int, name: str, known: _Known, config: Config) -> bool:
         """By the exact reader. It is read again when any of the files changes."""
-        signatures = [self._signature(folder, f"{name}/{file}") for file in DATA_FILES]
+        known.state_seen, known.letters_seen, known.log_seen = (
+            signature(folder, f"{name}/{file}") for file in DATA_FILES
+        )
         try:
             known.summary = summarise(read_project(self.root, name, config))
         except UserError:
             return False
-        known.signatures = signatures
         known.log = None
         known.state = None  # the next reading decides anew
         return True
+
+
+def _unchanged(folder: int, name: str, known: _Known) -> bool:
+    """Whether the three files are those that were read. Most are, so nothing is built to compare."""
+    try:
+        state = os.stat(f"{name}/state.json", dir_fd=folder, follow_symlinks=False)
+        letters = os.stat(f"{name}/dead_letters.json", dir_fd=folder, follow_symlinks=False)
+        log = os.stat(f"{name}/transitions.jsonl", dir_fd=folder, follow_symlinks=False)
+    except OSError:  # it may have been missing before as well
+        return all(
+            signature(folder, f"{name}/{file}") == seen
+            for file, seen in zip(DATA_FILES, (known.state_seen, known.letters_seen, known.log_seen), strict=True)
+        )
+    inode, size, changed = known.log_seen
+    if log.st_mtime_ns != changed or log.st_size != size or log.st_ino != inode:
+        return False
+    inode, size, changed = known.state_seen
+    if state.st_mtime_ns != changed or state.st_size != size or state.st_ino != inode:
+        return False
+    inode, size, changed = known.letters_seen
+    return letters.st_mtime_ns == changed and letters.st_size == size and letters.st_ino == inode

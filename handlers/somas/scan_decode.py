@@ -51,6 +51,7 @@ class _State(msgspec.Struct, gc=False):
     issue_number: Any = None
 
     stage = Pipeline.stage
+    first_unfinished = Pipeline.first_unfinished
     finished = Pipeline.finished
     effective_status = Pipeline.effective_status
 
@@ -96,9 +97,11 @@ def summarise_letters(data: bytes, project_id: str) -> tuple[FileSummary, int, i
     try:
         letters = _letters.decode(_strict(data))
         if letters.project_id == project_id:
-            entries = letters.entries
-            recovered = sum(each.recovery_attempted and each.recovery_result == "success" for each in entries)
-            return OK, len(entries) - recovered, len(entries)
+            still_open = total = len(letters.entries)
+            for each in letters.entries:
+                if each.recovery_attempted and each.recovery_result == "success":
+                    still_open -= 1
+            return OK, still_open, total
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     exact = decode_dead_letters(data, project_id)
@@ -107,29 +110,25 @@ def summarise_letters(data: bytes, project_id: str) -> tuple[FileSummary, int, i
 
 def add_lines(counts: Tally, data: bytes) -> None:
     """Add whole lines of a transitions.jsonl to the counts."""
-    counts.add(_entries(counts, data))
-
-
-def _entries(counts: Tally, data: bytes) -> Iterator[Entry]:
     lines = data.split(b"\n")
-    decode = _entry.decode
+    if not lines[-1]:
+        lines.pop()
     try:  # nearly always every line is as SOMAS writes it
-        if data.isascii() and b'""' not in data:  # an event without a type is none
-            return iter([decode(line) for line in lines if line])
+        if data.isascii():
+            counts.add(list(map(_entry.decode, lines)))
+            return
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
-    return _tolerant(counts, lines)
+    counts.add(list(_tolerant(counts, lines)))
 
 
 def _tolerant(counts: Tally, lines: list[bytes]) -> Iterator[Entry]:
     for line in lines:
-        try:
-            entry = _entry.decode(_strict(line))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            entry = None
-        if entry is not None and entry.event_type:
-            yield entry
+        if not line:
             continue
-        exact = decode_log(line)
-        counts.bad_lines += exact.bad_lines
-        yield from map(entry_of, exact.events)
+        try:
+            yield _entry.decode(_strict(line))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            exact = decode_log(line)
+            counts.bad_lines += exact.bad_lines
+            yield from map(entry_of, exact.events)

@@ -19,7 +19,9 @@ from handlers.somas.decode import brief, instant, items, loads, mapping, text, w
 from handlers.somas.stages import STAGES, current_name
 
 _STAGES = frozenset(STAGES)
+_DONE = ("completed", "skipped")
 Condition = Literal["ok", "missing", "damaged"]
+Finish = Literal["", "completed", "cancelled", "inferred"]
 LARGEST_FILE = 32 * 1024 * 1024  # bytes; a state file has 4 kB, a log of a year a few MB; JSON may take 20 times that
 
 
@@ -94,21 +96,35 @@ class Pipeline(Protocol[Record]):
         return old if old is not None and old.status != "pending" else found or old
 
     @property
-    def finished(self) -> Literal["", "completed", "cancelled", "inferred"]:
+    def first_unfinished(self) -> str:
+        """The first of the eleven that is neither completed nor skipped; empty when there is none."""
+        stages = self.stages
+        for name in STAGES:
+            record = stages.get(name)
+            if record is None or record.status not in _DONE:
+                record = self.stage(name)
+                if record is None or record.status not in _DONE:
+                    return name
+        return ""
+
+    @property
+    def finished(self) -> Finish:
         """``inferred``: all eleven are completed or skipped, though nobody set the project's status."""
-        if self.status == "completed":
-            return "completed"
-        if self.status == "cancelled":
-            return "cancelled"
-        if self.status == "failed":
-            return ""
-        done = all((record := self.stage(name)) and record.status in ("completed", "skipped") for name in STAGES)
-        return "inferred" if done else ""
+        return finish_of(self.status, self.first_unfinished)
 
     @property
     def effective_status(self) -> str:
         """The status that a person should go by."""
         return "completed" if self.finished == "inferred" else self.status
+
+
+def finish_of(status: str, first_unfinished: str) -> Finish:
+    """Whether and how a project of this status has ended."""
+    if status == "completed":
+        return "completed"
+    if status == "cancelled":
+        return "cancelled"
+    return "" if status == "failed" or first_unfinished else "inferred"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 
@@ -16,7 +15,7 @@ from bot.words import counted
 from handlers.somas.decode import instant, whole
 from handlers.somas.projects import Project
 from handlers.somas.stages import STAGES, current_name
-from handlers.somas.state import Condition, Pipeline, StageLike
+from handlers.somas.state import Condition, Finish, Pipeline, StageLike, finish_of
 from handlers.somas.tally import Tally
 
 
@@ -35,7 +34,7 @@ class StateSummary(msgspec.Struct, frozen=True, gc=False):
     current_stage: str  # as it is written
     created_at: datetime | None
     updated_at: datetime | None
-    finished: Literal["", "completed", "cancelled", "inferred"]
+    finished: Finish
     restart_stage: str  # where a bare restart begins; empty for a finished project
     running: tuple[tuple[str, datetime], ...]  # stages in progress, and since when
     retries: Mapping[str, int]  # retry_count by stage, where it is above 0
@@ -114,50 +113,54 @@ def summarise(project: Project) -> Summary:
 def summarise_state(
     state: Pipeline[StageLike], created_at: datetime | None, updated_at: datetime | None
 ) -> StateSummary:
-    finished = state.finished
     running: list[tuple[str, datetime]] = []
     retries: dict[str, int] = {}
-    completed: list[datetime] = []
-    for name, record in state.stages.items():
-        if record.status == "in_progress" and (started := record.started_at):
-            running.append((current_name(name), started))
+    failed: StageLike | None = None
+    stages, left = state.stages, ""
+    for name, record in stages.items():
+        status = record.status
+        if status != "completed":
+            if status == "in_progress":
+                if started := record.started_at:
+                    running.append((current_name(name), started))
+            elif status == "failed":
+                failed = record
+            if not left and status != "skipped":
+                left = name
         if record.retry_count > 0:
             now_called = current_name(name)
             retries[now_called] = max(retries.get(now_called, 0), record.retry_count)
-        if finished and (at := record.completed_at):  # nobody asks for it before
-            completed.append(at)
+    first_left = left if tuple(stages) == STAGES else state.first_unfinished
+    finished = finish_of(state.status, first_left)
+    if failed is not None:  # the current stage's error before that of the last one
+        current = state.stage(current_name(state.current_stage))
+        failed = current if current is not None and current.status == "failed" else failed
     return StateSummary(
         status=state.status,
         current_stage=state.current_stage,
         created_at=created_at,
         updated_at=updated_at,
         finished=finished,
-        restart_stage="" if finished else suggested_stage(state),
+        restart_stage="" if finished else _restart_stage(state, first_left),
         running=tuple(running),
         retries=retries,
-        last_completed=max(completed, default=None),
-        error=_error(state),
+        # Nobody asks for it before the end.
+        last_completed=max(filter(None, (each.completed_at for each in state.stages.values())), default=None)
+        if finished
+        else None,
+        error=failed.error if failed is not None else "",
         issue_number=whole(getattr(state, "issue_number", 0)),
     )
 
 
 def suggested_stage(state: Pipeline[StageLike]) -> str:
     """Where a bare restart should begin; empty for a finished project."""
-    if state.finished:
-        return ""
+    return "" if state.finished else _restart_stage(state, state.first_unfinished)
+
+
+def _restart_stage(state: Pipeline[StageLike], first_left: str) -> str:
     current = current_name(state.current_stage)
     record = state.stage(current)
-    if current in STAGES and record and record.status in ("failed", "in_progress", "retrying"):
+    if record and current in STAGES and record.status in ("failed", "in_progress", "retrying"):
         return current
-    for name in STAGES:
-        found = state.stage(name)
-        if found is None or found.status not in ("completed", "skipped"):
-            return name
-    return ""
-
-
-def _error(state: Pipeline[StageLike]) -> str:
-    record: StageLike | None = state.stage(current_name(state.current_stage))
-    if record is None or record.status != "failed":
-        record = next((each for each in reversed([*state.stages.values()]) if each.status == "failed"), None)
-    return record.error if record is not None else ""
+    return first_left

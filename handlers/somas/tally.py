@@ -6,8 +6,9 @@ files; the exact reader (``transitions.py``) and the fast one (``scan.py``) feed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import Enum
 from itertools import islice
 
 import msgspec
@@ -20,19 +21,26 @@ HUMAN_WAIT = ("waiting", "paused")
 FAILURES = ("stage_failed", "agent_failed")
 _FINAL = ("completed", "cancelled")
 
-# In an order that makes groups of them: those of a stage, then the outcomes, two of which are of a stage.
-_STAGE_STARTED, _STAGE_COMPLETED, _STAGE_FAILED, _AGENT_COMPLETED, _AGENT_FAILED = range(5)
-_ERROR_RECORDED, _STATE_UPDATED, _INITIALIZED, _NOTHING = range(5, 9)
-_KINDS = {
-    "stage_started": _STAGE_STARTED,
-    "stage_completed": _STAGE_COMPLETED,
-    "stage_failed": _STAGE_FAILED,
-    "agent_completed": _AGENT_COMPLETED,
-    "agent_failed": _AGENT_FAILED,
-    "error_recorded": _ERROR_RECORDED,
-    "state_updated": _STATE_UPDATED,
-    "project_initialized": _INITIALIZED,
-}
+
+class Kind(Enum):
+    """The type of an event, as it stands in the log: a decoder that knows it makes no text of it."""
+
+    STAGE_STARTED = "stage_started"
+    STAGE_COMPLETED = "stage_completed"
+    STAGE_FAILED = "stage_failed"
+    AGENT_COMPLETED = "agent_completed"
+    AGENT_FAILED = "agent_failed"
+    ERROR_RECORDED = "error_recorded"
+    STATE_UPDATED = "state_updated"
+    PROJECT_INITIALIZED = "project_initialized"
+    # Nothing is counted of these two; they are so many that they should not go through ``_missing_``.
+    AGENT_INVOKED = "agent_invoked"
+    CHECKPOINT_CREATED = "checkpoint_created"
+    OTHER = "anything else"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Kind | None:
+        return cls.OTHER if isinstance(value, str) and value else None  # an event without a type is none
 
 
 class Status(msgspec.Struct, gc=False):
@@ -46,7 +54,7 @@ class Error(msgspec.Struct, gc=False):
 class Entry(msgspec.Struct, gc=False):
     """What is counted of one event; named as it stands in the log, so that it can be decoded by type."""
 
-    event_type: str
+    event_type: Kind
     timestamp: str | None = None
     stage: str | None = None
     to_state: Status | None = None
@@ -76,14 +84,8 @@ class Tally(msgspec.Struct, gc=False):
     waiting: bool = False
     wait_began: datetime | None = None
     ends: dict[str, datetime] = {}  # when the project was completed, or cancelled
-    latest: dict[str, int] = {}  # the last start, failure or completion of each stage
+    unfinished: dict[str, bool] = {}  # by stage: it has last started or failed, not completed
     before: str = ""  # the status that the last update set; empty after a start or a failure
-
-    def _new_life(self) -> None:
-        self.failed = self.outcomes = self.recorded = self.agents_done = 0
-        self.failure = self.failed_at = self.wait_began = None
-        self.retries, self.ends, self.latest = {}, {}, {}
-        self.waiting, self.before = False, ""
 
     @property
     def waiting_since(self) -> datetime | None:
@@ -96,72 +98,90 @@ class Tally(msgspec.Struct, gc=False):
             self,
             retries=self.retries.copy(),
             ends=self.ends.copy(),
-            latest=self.latest.copy(),
+            unfinished=self.unfinished.copy(),
         )
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Further events, in file order. One loop for all: a log may have a million of them."""
-        since, kinds, names = self.since, _KINDS.get, OLD_NAMES.get
-        retries, latest = self.retries, self.latest
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Further events, in file order.
+
+        One loop on local names: a log may have a million events, and ten thousand logs are read at once.
+        """
+        started, completed, failed, agent_completed, agent_failed, recorded, updated, initialized = _COUNTED
+        retries, unfinished, since, name_of = self.retries, self.unfinished, self.since, OLD_NAMES.get
+        failures, outcomes, errors, agents_done = self.failed, self.outcomes, self.recorded, self.agents_done
+        waiting, before = self.waiting, self.before
         if len(self.recent) != self.remembered:  # a copy has gone on with the list that both share
             self.recent = self.recent[: self.remembered]
-        entry: Entry | None = None
-        count = 0
+        recent = self.recent
+        failure: Entry | None = None
         for entry in entries:
-            count += 1
-            kind = kinds(entry.event_type, _NOTHING)
-            if kind <= _STAGE_FAILED:  # of a stage
+            kind = entry.event_type
+            if kind is started:
                 stage = entry.stage or ""
-                stage = names(stage, stage)
-                if kind == _STAGE_STARTED:
-                    if latest.get(stage, _STAGE_COMPLETED) != _STAGE_COMPLETED:
-                        retries[stage] = retries.get(stage, 0) + 1
-                    self.waiting = False
-                    self.before = ""
-                latest[stage] = kind
-            if _STAGE_COMPLETED <= kind <= _AGENT_FAILED:  # an outcome
-                self.outcomes += 1
-                failed = kind in (_STAGE_FAILED, _AGENT_FAILED)
-                if failed:
-                    self.failed += 1
-                    self.failure = (entry.error.message if entry.error else None) or ""
-                    self.failed_at = entry.timestamp
-                    if kind == _STAGE_FAILED:
-                        self.waiting = False
-                        self.before = ""
-                elif kind == _AGENT_COMPLETED:
-                    self.agents_done += 1
+                again = unfinished.get(stage)
+                if again is None:  # seen for the first time, or an old name
+                    stage = name_of(stage, stage)
+                    again = unfinished.get(stage)
+                if again:
+                    retries[stage] = retries.get(stage, 0) + 1
+                unfinished[stage] = True
+                waiting, before = False, ""
+            elif kind is completed or kind is agent_completed:
+                outcomes += 1
+                if kind is completed:
+                    stage = entry.stage or ""
+                    unfinished[name_of(stage, stage)] = False
+                else:
+                    agents_done += 1
                 at = entry.timestamp
-                if at is not None and at[:10] >= since and (found := instant(at)):
-                    self.recent.append((found, failed))
-            elif kind == _ERROR_RECORDED:
-                self.recorded += 1
-            elif kind == _STATE_UPDATED:
-                self._updated(entry)
-            elif kind == _INITIALIZED:
-                self._new_life()
-                retries, latest = self.retries, self.latest
-        self.events += count
-        self.remembered = len(self.recent)
-        if entry is not None:
-            self.last_at = entry.timestamp
-
-    def _updated(self, entry: Entry) -> None:
-        after, updates = entry.to_state, entry.metadata
-        status = (after.status if after else None) or (updates.status if updates else None)
-        if not status:
-            return
-        if status in HUMAN_WAIT and not self.waiting:
-            self.wait_began = instant(entry.timestamp)
-        self.waiting = status in HUMAN_WAIT
-        if status in _FINAL and status != self.before and (found := instant(entry.timestamp)):
-            self.ends[status] = found
-        self.before = status
+                if at is not None and at >= since and (found := instant(at)):
+                    recent.append((found, False))
+            elif kind is failed or kind is agent_failed:
+                outcomes += 1
+                failures += 1
+                failure = entry
+                if kind is failed:
+                    stage = entry.stage or ""
+                    unfinished[name_of(stage, stage)] = True
+                    waiting, before = False, ""
+                at = entry.timestamp
+                if at is not None and at >= since and (found := instant(at)):
+                    recent.append((found, True))
+            elif kind is recorded:
+                errors += 1
+            elif kind is updated:
+                after, updates = entry.to_state, entry.metadata
+                status = (after.status if after else None) or (updates.status if updates else None)
+                if status:
+                    if status in HUMAN_WAIT and not waiting:
+                        self.wait_began = instant(entry.timestamp)
+                    waiting = status in HUMAN_WAIT
+                    if status in _FINAL and status != before and (found := instant(entry.timestamp)):
+                        self.ends[status] = found
+                    before = status
+            elif kind is initialized:  # a new life
+                failures = outcomes = errors = agents_done = 0
+                self.failure = self.failed_at = self.wait_began = failure = None
+                retries, unfinished = {}, {}
+                self.ends = {}
+                waiting, before = False, ""
+        if failure is not None:
+            self.failure = (failure.error.message if failure.error else None) or ""
+            self.failed_at = failure.timestamp
+        if entries:
+            self.last_at = entries[-1].timestamp
+        self.retries, self.unfinished, self.waiting, self.before = retries, unfinished, waiting, before
+        self.failed, self.outcomes, self.recorded, self.agents_done = failures, outcomes, errors, agents_done
+        self.events += len(entries)
+        self.remembered = len(recent)
 
     def outcomes_since(self, start: datetime) -> tuple[int, int]:
         """How many outcomes at ``start`` or later failed, and how many there were. Of the whole log."""
         found = [failed for at, failed in islice(self.recent, self.remembered) if at >= start]
         return sum(found), len(found)
+
+
+_COUNTED = tuple(Kind)[:8]  # without the dots: the loop above is entered ten thousand times
 
 
 def entry_of(event: Event) -> Entry:
@@ -170,7 +190,7 @@ def entry_of(event: Event) -> Entry:
     after, updates, error = (mapping(raw.get(key)) for key in ("to_state", "metadata", "error"))
     at = raw.get("timestamp")
     return Entry(
-        event_type=event.type,
+        event_type=Kind(event.type),
         timestamp=at if isinstance(at, str) else None,
         stage=text(raw.get("stage")),
         to_state=Status(text(after.get("status"))),
@@ -182,6 +202,6 @@ def entry_of(event: Event) -> Entry:
 def tally(events: Iterable[Event], bad_lines: int = 0) -> Tally:
     """Everything that is counted of these events."""
     made = Tally()
-    made.add(map(entry_of, events))
+    made.add([*map(entry_of, events)])
     made.bad_lines = bad_lines
     return made

@@ -27,6 +27,7 @@ class Watch:
         self.files = frozenset(files)
         self.problem = ""  # why nothing is watched
         self._names: dict[int, str] = {}  # by watch; "" is the folder of the projects
+        self._watched: set[str] = set()
         self._inotify: INotify | None = None
 
     @property
@@ -70,11 +71,16 @@ class Watch:
     def _add(self, name: str, path: Path, mask: int) -> None:
         assert self._inotify is not None
         self._names[self._inotify.add_watch(path, mask)] = name
+        self._watched.add(name)
+
+    def unwatched(self, names: Iterable[str]) -> set[str]:
+        """Those of these that are not watched, also because their folder has gone and another one has come."""
+        return set(names) - self._watched if self.active else set()
 
     def changed(self) -> set[str] | None:
         """Projects of which something was changed since the last call; None when nobody can tell: look at all.
 
-        New projects are among them, and are not watched yet.
+        New projects are among them, and are not watched yet (``unwatched``).
         """
         if self._inotify is None:
             return None
@@ -88,8 +94,12 @@ class Watch:
                     name = self._names.get(event.wd)
                     if event.mask & flags.IGNORED:
                         self._names.pop(event.wd, None)
+                        if name == "":  # the folder of all projects itself has gone
+                            self.stop()
+                            return None
                     elif name == "":
                         found.add(event.name)
+                        self._watched.discard(event.name)
                     elif name is not None and event.name in self.files:
                         found.add(name)
         except OSError:
@@ -102,6 +112,7 @@ class Watch:
             self._inotify.close()
         self._inotify = None
         self._names = {}
+        self._watched = set()
 
 
 def disk_of(path: Path) -> str:

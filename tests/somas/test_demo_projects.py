@@ -95,7 +95,10 @@ def test_every_message_can_be_stored_and_sent(made: Path) -> None:
     config = read_config(made)
     everything = fleet(map(summarise, read_all(made, config)), config, NOW)
     messages = [project_message(project, NOW) for project in read_all(made, config)]
-    messages += [fleet_message(everything, config, NOW, str(made)), failed_message(everything, config, NOW, str(made))]
+    messages += [
+        fleet_message(everything, config, NOW, str(made)),
+        failed_message(everything, len(everything.projects), config, NOW, str(made)),
+    ]
     for message in messages:
         plain_text(message.blocks).encode("utf-8")
         message.summary.encode("utf-8")

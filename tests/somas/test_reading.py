@@ -187,7 +187,7 @@ def test_no_bytes_make_reading_measuring_or_showing_raise(state: bytes, letters:
     plain_text(project_message(project, NOW).blocks).encode("utf-8")
     everything = fleet([summarise(project)], Config(), NOW)
     plain_text(fleet_message(everything, Config(), NOW, "/srv/somas").blocks).encode("utf-8")
-    plain_text(failed_message(everything, Config(), NOW, "/srv/somas").blocks).encode("utf-8")
+    plain_text(failed_message(everything, 1, Config(), NOW, "/srv/somas").blocks).encode("utf-8")
     wishes: list[dict[str, Any]] = [{}, {"checkpoint": "last"}, {"stage": "plan"}, {"full": True}]
     for wish in wishes:
         try:

@@ -116,7 +116,7 @@ def test_status_of_the_fleet(sample: Path) -> None:
 
 
 def test_failed_lists_the_failed_and_apart_from_them_the_unreadable(sample: Path) -> None:
-    message = failed_message(everything(sample), read_config(sample), NOW, "/srv/somas")
+    message = failed_message(everything(sample), 14, read_config(sample), NOW, "/srv/somas")
     assert plain_text(message.blocks).split("\n")[:12] == [
         "5 of 14 projects failed, 1 cannot be read",
         "Project | Failed at | When | Retries",

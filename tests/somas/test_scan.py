@@ -17,11 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bot.demo.somas_projects import ProjectWriter, generate_many
+from bot.errors import Unavailable
 from handlers.somas.config import Config, read_config
 from handlers.somas.metrics import Metrics, measure, weigh
 from handlers.somas.projects import read_all, read_project
 from handlers.somas.scan import Scan
-from handlers.somas.summary import Summary, summarise
+from handlers.somas.scan_files import count_log
+from handlers.somas.summary import StateSummary, Summary, summarise
 from handlers.somas.watch import Watch, disk_of
 from tests.somas.conftest import NOW
 from tests.somas.test_rebuild import CALL, play
@@ -63,6 +65,21 @@ def scanned(scan: Scan) -> list[Told]:
     return [told(project, weigh(project, config, NOW)) for project in scan.all(config, NOW)]
 
 
+def has_failed(state: StateSummary) -> bool:
+    return state.effective_status == "failed"
+
+
+def is_failed(each: Told) -> bool:
+    return each[4] is None or has_failed(each[4])
+
+
+def failed(scan: Scan) -> list[Told]:
+    """Those that have failed, or of which nobody knows: what ``/somas failed`` lists."""
+    config = read_config(scan.root)
+    found, _ = scan.some(has_failed, config, NOW)
+    return [each for each in (told(project, weigh(project, config, NOW)) for project in found) if is_failed(each)]
+
+
 def damaged(data: bytes, place: int, length: int, instead: bytes) -> bytes:
     start = len(data) * place // 1000
     return data[:start] + instead + data[start + length :]
@@ -102,6 +119,7 @@ STEP = st.one_of(
     st.tuples(st.just("cut"), st.integers(1, 60)),  # a crash in the middle of an append
     st.tuples(st.just("damage"), DAMAGE),
     st.tuples(st.just("remove"), st.sampled_from([*FILES, "all"])),
+    st.tuples(st.just("failed only")),
 )
 
 
@@ -128,6 +146,8 @@ def test_what_changes_between_two_scans_is_found(steps: list[Any], watched: bool
                     shutil.rmtree(folder)
                 case ("remove", name) if (folder / name).exists():
                     (folder / name).unlink()
+                case ("failed only",):  # reads less, and must not be taken for everything later
+                    assert failed(scan) == [each for each in exactly(root) if is_failed(each)]
             assert scanned(scan) == exactly(root)
         scan.close()
 
@@ -168,6 +188,20 @@ def test_only_what_has_changed_is_read_and_of_a_log_only_what_was_appended(tmp_p
     scan.close()
 
 
+def test_failed_reads_only_the_state_of_those_that_have_not_failed(tmp_path: Path) -> None:
+    generate_many(tmp_path, 60, NOW)
+    settled(tmp_path)
+    want = [each for each in exactly(tmp_path) if is_failed(each)]
+    scan = Scan(tmp_path)
+    assert failed(scan) == want and 0 < len(want) < 10
+    assert scan.files_read == 60 + 2 * len(want)
+    assert scan.some(has_failed, Config(), NOW)[1] == 60
+    assert scan.files_read == 60 + 2 * len(want)  # nothing again
+    assert scanned(scan) == exactly(tmp_path)
+    assert scan.files_read == 3 * 60  # and now the rest, once
+    assert failed(scan) == want
+
+
 def test_a_log_that_was_written_anew_is_read_anew_even_when_it_is_longer(tmp_path: Path) -> None:
     generate_many(tmp_path, 1, NOW)
     log = tmp_path / ".somas" / "projects" / "project-1" / "transitions.jsonl"
@@ -196,6 +230,89 @@ def test_projects_that_come_and_go_while_watched(tmp_path: Path) -> None:
     assert scanned(scan) == exactly(tmp_path)
     assert scan.names() == ["project-1", "project-3", "project-9"]
     scan.close()
+
+
+def test_a_project_that_was_removed_and_made_anew_is_watched_again(tmp_path: Path) -> None:
+    generate_many(tmp_path, 2, NOW)
+    folder = tmp_path / ".somas" / "projects"
+    scan = Scan(tmp_path)
+    for _ in range(2):
+        scanned(scan)
+    shutil.copytree(folder / "project-2", tmp_path / "kept")
+    shutil.rmtree(folder / "project-2")
+    shutil.copytree(tmp_path / "kept", folder / "project-2")
+    settled(tmp_path)
+    assert scan.watch.active and scanned(scan) == exactly(tmp_path)
+    with (folder / "project-2" / "transitions.jsonl").open("ab") as log:
+        log.write(b"cut")
+    assert scanned(scan) == exactly(tmp_path)
+    assert "transitions.jsonl has 1 broken line" in scanned(scan)[1][1]
+    scan.close()
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_the_folder_goes_and_comes_back(tmp_path: Path, watched: bool) -> None:
+    """A disk that is unmounted for a while: it is said, and nothing is left of it afterwards."""
+    generate_many(tmp_path, 3, NOW)
+    folder = tmp_path / ".somas" / "projects"
+    scan = Scan(tmp_path, watched=watched)
+    for _ in range(2):
+        scanned(scan)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(Unavailable, match="Check that the disk is mounted"):
+        scan.all(Config(), NOW)
+    shutil.copytree(tmp_path / "elsewhere", folder)
+    shutil.rmtree(folder / "project-3")
+    for _ in range(2):
+        assert scanned(scan) == exactly(tmp_path)
+    (folder / "project-1" / "state.json").write_bytes(b"{")
+    assert scanned(scan) == exactly(tmp_path)
+    scan.close()
+
+
+def test_what_happens_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Projects vanish, break, grow and come in the middle of a scan: it goes on, and the next one tells all of it."""
+    generate_many(tmp_path, 300, NOW)
+    folder = tmp_path / ".somas" / "projects"
+    monkeypatch.setattr("handlers.somas.scan.PROGRESS_EVERY", 0.0)
+    line = b'{"id": "x", "timestamp": "2026-11-22T11:00:00Z", "event_type": "agent_failed"}\n'
+
+    def meanwhile(done: int, total: int) -> None:
+        if done != 128:
+            return
+        for number in range(1, 300, 10):
+            shutil.rmtree(folder / f"project-{number}")
+            (folder / f"project-{number + 1}" / "state.json").write_bytes(b'{"project_id": ')
+            (folder / f"project-{number + 2}" / "dead_letters.json").write_bytes(b"[]")
+            (folder / f"project-{number + 3}" / "transitions.jsonl").open("ab").write(line[:40])
+            (folder / f"project-{number + 4}" / "transitions.jsonl").open("ab").write(line)
+            (folder / f"project-{number + 5}" / "transitions.jsonl").unlink()
+        shutil.copytree(folder / "project-10", folder / "project-1000")
+
+    scan = Scan(tmp_path)
+    first = scan.all(read_config(tmp_path), NOW, meanwhile)
+    assert 270 <= len(first) < 300  # those that were read before they went are told this time
+    assert scanned(scan) == exactly(tmp_path)
+    assert len(scan.all(read_config(tmp_path), NOW)) == 271
+    scan.close()
+
+
+def test_a_log_that_grows_between_two_reads_of_it(tmp_path: Path) -> None:
+    """What is appended after the size was asked for belongs to the next look, not to both."""
+    generate_many(tmp_path, 1, NOW)
+    log = tmp_path / ".somas" / "projects" / "project-1" / "transitions.jsonl"
+    lines = log.read_bytes().count(b"\n")
+    descriptor = os.open(log, os.O_RDONLY)
+    before = os.fstat(descriptor)
+    log.open("ab").write(b'{"id": "x", "event_type": "agent_failed"}\n{"id": "y", "event_ty')
+    first = count_log(descriptor, before)
+    second = count_log(descriptor, os.fstat(descriptor), first)
+    log.open("ab").write(b'pe": "agent_failed"}\n')
+    third = count_log(descriptor, os.fstat(descriptor), second)
+    os.close(descriptor)
+    assert [first.told.events, second.told.events, third.told.events] == [lines, lines + 1, lines + 2]
+    assert [first.told.bad_lines, second.told.bad_lines, third.told.bad_lines] == [0, 1, 0]
+    assert third.fresh == len(b'{"id": "y", "event_type": "agent_failed"}\n')
 
 
 def test_an_overflow_of_what_the_kernel_tells_is_followed_by_a_look_at_everything(

@@ -146,7 +146,7 @@ async def test_a_log_of_any_length_is_answered_from_its_end_and_counted(
 ) -> None:
     """Above the size to which a file is read whole: the log is never kept in memory, and every number is exact."""
     monkeypatch.setattr("handlers.somas.state.LARGEST_FILE", 60_000)
-    monkeypatch.setattr("handlers.somas.scan.CHUNK", 10_000)
+    monkeypatch.setattr("handlers.somas.scan_files.CHUNK", 10_000)
     monkeypatch.setattr("handlers.somas.state.read_bytes.__defaults__", (60_000,))
     log = root / ".somas" / "projects" / "project-12" / "transitions.jsonl"
     with log.open("a") as file:
@@ -172,11 +172,11 @@ async def test_a_scan_that_takes_long_shows_how_far_it_is_and_becomes_the_answer
     slow = {"project-100": threading.Event(), "project-200": threading.Event()}
     read = Scan._project
 
-    def slowly(scan: Scan, folder: int, name: str, config: object) -> None:
+    def slowly(scan: Scan, folder: int, name: str, *rest: object) -> None:
         done = len(scan._known) + 1
         if (gate := slow.get(f"project-{done}")) is not None:
             gate.wait(20)
-        read(scan, folder, name, config)  # type: ignore[arg-type]  # handed on as it came
+        read(scan, folder, name, *rest)  # type: ignore[arg-type]  # handed on as it came
 
     monkeypatch.setattr(Scan, "_project", slowly)
     async with Chat(tmp_path, f'[somas]\nroot = "{tmp_path}/many"\n') as chat:

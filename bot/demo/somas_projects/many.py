@@ -16,11 +16,19 @@ _ERRORS = (
     ("TimeoutError", "The stage did not finish in time"),
 )
 
+_FRAMES = (
+    ("runner", "run_task", "result = await self.execute(task, provider, timeout=limits.stage_timeout)"),
+    ("core/executor", "execute", "return await asyncio.wait_for(provider.complete(prompt), timeout)"),
+    ("providers/base", "complete", "response = await self._post(self.endpoint, payload, retries=self.max_retries)"),
+    ("providers/http", "_post", "raise self._error_of(response) from last"),
+)
+
 
 def generate_many(root: Path, count: int, now: datetime, seed: int = 7) -> None:
-    """Write ``count`` projects, project-1 and on, of up to six days' age, none of them damaged.
+    """Write ``count`` projects, project-1 and on, none of them damaged: what a year of SOMAS leaves.
 
-    A state.json has 3 to 9 kB, a project 25 log entries and 2 dead letters on average: what a year of SOMAS leaves.
+    A third is through, most run since yesterday, a few have failed, wait for a person or stand still. A state.json
+    has 3 to 9 kB, a project 25 log entries and 2 dead letters on average, each with the traceback that the runner adds.
     Raises ``FileExistsError`` when the configuration is there already.
     """
     projects = root / ".somas" / "projects"
@@ -38,23 +46,40 @@ def generate_many(root: Path, count: int, now: datetime, seed: int = 7) -> None:
 def _history(root: Path, number: int, now: datetime, seed: int) -> tuple[bytes, dict[str, bytes]]:
     rng = random.Random(f"{seed}:{number}")  # noqa: S311 a demo, no secrets
     name = f"project-{900_000_000 + number}"
-    writer = ProjectWriter(root, name, now - timedelta(hours=rng.uniform(1, 140)), rng)
+    through = rng.random() < 0.3
+    stages = len(STAGES) if through else rng.choice((1, 2, 3, 4, 5, 6, 7, 8))
+    old = through or rng.random() < 0.1
+    writer = ProjectWriter(root, name, now - timedelta(hours=rng.uniform(30, 8000) if old else 22), rng)
     writer.initialize_project(900_000_000 + number, f"Project {number}")
-    for stage in STAGES[: rng.choice((1, 3, 4, 5, 6, 8, 11, 11))]:
-        writer.now += timedelta(hours=rng.uniform(0.05, 1))
+    ends_badly = not through and rng.random() < 0.05
+    for stage in STAGES[:stages]:
+        writer.now += timedelta(hours=rng.uniform(0.05, 0.4))
         writer.start_stage(stage, AGENTS[stage])
-        for _ in range(rng.choice((0, 0, 0, 0, 1, 2))):
-            writer.now += timedelta(hours=rng.uniform(0.05, 0.5))
-            kind, message = rng.choice(_ERRORS)
-            writer.fail_stage(stage, {"type": kind, "message": message})
-            if rng.random() < 0.2:
-                return _files(name, writer)
+        for _ in range(rng.choice((0, 0, 0, 0, 0, 0, 1, 2))):
+            writer.now += timedelta(hours=rng.uniform(0.05, 0.4))
+            writer.fail_stage(stage, _error(rng, writer.now, stage))
             writer.start_stage(stage, AGENTS[stage])
-        writer.now += timedelta(hours=rng.uniform(0.05, 1))
+        writer.now += timedelta(hours=rng.uniform(0.05, 0.7))
+        if ends_badly and stage == STAGES[stages - 1]:
+            writer.fail_stage(stage, _error(rng, writer.now, stage))
+            return _files(name, writer)
         writer.complete_stage(stage, [ARTIFACTS[stage]])
-    if rng.random() < 0.1:
+    if not through and rng.random() < 0.05:
         writer.update_state(status="waiting")
+    elif not through:
+        writer.start_stage(STAGES[stages], AGENTS[STAGES[stages]])
     return _files(name, writer)
+
+
+def _error(rng: random.Random, at: datetime, stage: str) -> dict[str, str]:
+    """As the runner gives it on."""
+    kind, message = rng.choice(_ERRORS)
+    frames = "".join(
+        f'  File "/opt/somas/somas/{place}.py", line {rng.randint(20, 900)}, in {function}\n    {code}\n'
+        for place, function, code in _FRAMES
+    )
+    trace = f"Traceback (most recent call last):\n{frames}{kind}: {message}\n"
+    return {"type": kind, "message": message, "traceback": trace, "timestamp": at.isoformat(), "task": f"run_{stage}"}
 
 
 def _files(name: str, writer: ProjectWriter) -> tuple[bytes, dict[str, bytes]]:
