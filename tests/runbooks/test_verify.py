@@ -26,6 +26,9 @@ from bot.settings import GitHubSettings
 from bot.surfaces.github.connection import Connection
 from bot.surfaces.github.reading import reader
 from handlers import somas, supervisor
+from handlers.somas import reality
+from handlers.somas.config import Config, read_config
+from handlers.somas.projects import Project, list_projects, read_project
 from handlers.somas.settings import SomasSettings
 from handlers.supervisor.settings import SupervisorSettings
 from tests.runbooks.products import KETTLE, Kettle
@@ -142,6 +145,24 @@ async def test_what_is_found_follows_the_files(root: Path, checkout: Path) -> No
     assert [line for line in (20, 73, 75, 101, 134, 135, 258, 268, 291, 383) if at(found, line)] == []
     assert "CircuitBreaker has no trip(); its methods are reset" in at(found, 144)
     assert "has monitoring.alerts.thresholds.pipeline_duration_hours: 72; write 72" in at(found, 345)
+
+
+async def test_of_very_many_projects_some_of_each_kind_are_read_and_the_sentence_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document is compared with the shapes of files: those of ten thousand projects are those of a few."""
+    read: list[str] = []
+
+    def reading(folder: Path, name: str, config: Config) -> Project:
+        read.append(name)
+        return read_project(folder, name, config)
+
+    monkeypatch.setattr(reality, "MOST", 6)
+    monkeypatch.setattr(reality, "read_project", reading)
+    found = await ask_somas(root, UPSTREAM, original(SOMAS))
+    states = [read_project(root, name, read_config(root)).state for name in read]
+    assert len(read) == 6 and len({state.status for state in states if state}) > 3
+    assert f"of 6 of {len(list_projects(root))} projects" in at(found, 20)
 
 
 async def test_without_a_repository_nothing_is_claimed_about_it(root: Path) -> None:
