@@ -21,11 +21,11 @@ from bot import store as tables
 from bot.access import Access
 from bot.clock import Clock
 from bot.commands import grammar, help
-from bot.commands.existing import check_existing
+from bot.commands.existing import WhyMissing, check_existing
 from bot.commands.pointer import IncompleteCommandError
 from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, Reply, Standing, StartRun
 from bot.errors import UserError
-from bot.handler import Danger, KnowsIssues, Product
+from bot.handler import Danger, ExplainsMissing, KnowsIssues, Product
 from bot.heard import Heard
 from bot.inbox import MOST_OF_ONE, Inbox
 from bot.incoming import Actor, Incoming, Place
@@ -240,7 +240,7 @@ class Dispatcher:
         heard.without_secrets()
         connected = self.connected.get(parsed.group.root)
         handler = connected.handler if connected else self.desk
-        parsed = await check_existing(parsed, handler.inventory)
+        parsed = await check_existing(parsed, handler.inventory, _why_missing(handler))
         heard.understood(parsed)
         context = CommandContext(
             actor=incoming.actor,
@@ -264,7 +264,8 @@ class Dispatcher:
         if isinstance(parsed, grammar.Invocation) and parsed.command.danger is Danger.READ:
             connected = self.connected.get(parsed.group.root)
             if self.access.allows(incoming.actor, parsed.command.level):
-                await check_existing(parsed, (connected.handler if connected else self.desk).inventory)
+                handler = connected.handler if connected else self.desk
+                await check_existing(parsed, handler.inventory, _why_missing(handler))
                 return None
         asked, _ = await self._reply(incoming, Heard(incoming))
         refused = isinstance(asked, Answer) and asked.private and isinstance(parsed, grammar.Invocation)
@@ -413,3 +414,7 @@ class Dispatcher:
 
     async def _handled(self, connection: AsyncConnection, incoming: Incoming) -> None:
         await connection.execute(tables.inbox.update().where(tables.inbox.c.key == incoming.key).values(handled=True))
+
+
+def _why_missing(handler: object) -> WhyMissing | None:
+    return handler.why_missing if isinstance(handler, ExplainsMissing) else None

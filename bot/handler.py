@@ -185,6 +185,15 @@ class Handler(Protocol):
 
 
 @runtime_checkable
+class ExplainsMissing(Protocol):
+    """A handler that knows more of a name that does not exist than that it does not."""
+
+    async def why_missing(self, kind: str, name: str) -> str:
+        """One sentence for people, or "" when there is nothing to add. Never raises."""
+        ...
+
+
+@runtime_checkable
 class FindsTargets(Protocol):
     """A handler whose names are not all of one kind, or are unique in something only: it tells which target is meant.
 

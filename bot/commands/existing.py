@@ -14,6 +14,7 @@ from bot.commands.signature import Argument, syntax
 from bot.errors import Unavailable, UserError
 
 Inventory = Callable[[str], Awaitable[Sequence[str]]]
+WhyMissing = Callable[[str, str], Awaitable[str]]
 
 _FEW = 10  # so many names are listed when nothing is near
 _PLURALS = {"child": "children", "process": "processes", "person": "people"}
@@ -39,10 +40,13 @@ def normalised(invocation: Invocation) -> Invocation:
     return replace(invocation, arguments=arguments)
 
 
-async def check_existing(invocation: Invocation, inventory: Inventory) -> Invocation:
+async def check_existing(
+    invocation: Invocation, inventory: Inventory, why_missing: WhyMissing | None = None
+) -> Invocation:
     """The normalised invocation, when every name in it exists.
 
-    ``inventory`` is ``Handler.inventory``; it is asked once per kind. Raises ``CommandError`` for an unknown name, with
+    ``inventory`` is ``Handler.inventory``; it is asked once per kind. ``why_missing`` is that of ``ExplainsMissing``;
+    it is asked about a name that does not exist. Raises ``CommandError`` for an unknown name, with
     the nearest existing ones as whole commands. ``Unavailable`` from the inventory goes to the caller, who may go on
     with ``normalised(invocation)`` instead.
     """
@@ -57,7 +61,8 @@ async def check_existing(invocation: Invocation, inventory: Inventory) -> Invoca
             if kind not in known:
                 known[kind] = await inventory(kind)
             if name not in known[kind]:
-                _unknown(clean, argument, kind, as_typed, name, known[kind])
+                why = await why_missing(kind, name) if why_missing else ""
+                _unknown(clean, argument, kind, as_typed, name, known[kind], why)
     return clean
 
 
@@ -84,11 +89,11 @@ def _one(invocation: Invocation, argument: Argument, given: str, normalise: Call
 
 
 def _unknown(
-    invocation: Invocation, argument: Argument, kind: str, typed: str, name: str, known: Sequence[str]
+    invocation: Invocation, argument: Argument, kind: str, typed: str, name: str, known: Sequence[str], why: str
 ) -> None:
     close = nearest(name, known) or nearest(typed, known)
     shown = name if len(name) <= 60 else name[:60] + "…"
-    sentence = f'There is no {kind} "{" ".join(shown.split())}".'
+    sentence = f'There is no {kind} "{" ".join(shown.split())}".' + (f" {why}" if why else "")
     plural = _PLURALS.get(kind, f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s")
     if close:
         sentence += f" Did you mean {_or(close)}?"

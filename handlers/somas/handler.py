@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,11 @@ from bot.errors import Unavailable, UserError
 from bot.handler import Observation, Provenance, Services, Target
 from bot.memory import Memory, ProcessMemory
 from bot.runbooks.model import Runbook
-from handlers.somas.agents import agent_names
+from handlers.somas.agents import agent_files, agent_names
 from handlers.somas.attention import Attention
 from handlers.somas.checked import Checked
 from handlers.somas.config import Config, config_signature, read_config
-from handlers.somas.decode import mapping, text
+from handlers.somas.decode import brief, mapping, text
 from handlers.somas.emergency import STOPPED, stop_of
 from handlers.somas.facts import observe, reading
 from handlers.somas.github import NOT_CONFIGURED, SomasGitHub, run_key
@@ -39,6 +40,7 @@ from handlers.somas.stages import STAGES
 from handlers.somas.summary import StateSummary
 from handlers.somas.workflow_runs import WorkflowRun
 
+LOOK_FOR_ISSUE = 3.0  # seconds, before a name is said to be wrong
 ASK_AGAIN = timedelta(seconds=5)  # about a workflow run that is followed
 
 
@@ -242,6 +244,29 @@ class Somas:
         if kind == "project":
             return await self.services.run_blocking(self.scan.names)
         return list(STAGES) if kind == "stage" else []
+
+    async def why_missing(self, kind: str, name: str) -> str:
+        """``bot.handler.ExplainsMissing``: a project that is only an issue on GitHub has no state on this machine."""
+        if kind == "agent" and not await self.services.run_blocking(
+            agent_files, self.root, self.settings.repository_path
+        ):
+            return (
+                f"Neither {self.root}/.somas/agents nor agents.agent_configs names any: set repository_path in the "
+                "section [somas] to a checkout of SOMAS's repository."
+            )
+        if kind != "project":
+            return ""
+        try:
+            async with asyncio.timeout(LOOK_FOR_ISSUE):
+                issue = mapping(await self.github.issue(number_of(name))) if self.github else {}
+        except (TimeoutError, UserError):
+            return ""
+        if not issue or "pull_request" in issue:
+            return ""
+        return (
+            f"Issue #{number_of(name)} ({brief(text(issue.get('title')), 60)}) is on GitHub, but has no local state: "
+            f"SOMAS has written nothing of it below {self.root}/.somas/projects."
+        )
 
     async def find_target(self, kind: str, name: str, scope: str) -> Target:
         """``bot.handler.FindsTargets``: ``42`` is project-42. Raises ``UserError`` for what cannot be a project."""

@@ -160,3 +160,11 @@ def test_near_names_exist_and_are_told_once(typed: str, names: list[str]) -> Non
     found = nearest(typed, names)
     assert set(found) <= set(names)
     assert len(found) == len(set(found)) <= 3
+
+
+async def test_a_product_may_say_more_of_a_name_that_does_not_exist() -> None:
+    async def why(kind: str, name: str) -> str:
+        return f"The {kind} {name} left yesterday."
+
+    with pytest.raises(CommandError, match=r"The project project-4 left yesterday\. Did you mean"):
+        await check_existing(invocation("/somas status 4"), inventory, why)

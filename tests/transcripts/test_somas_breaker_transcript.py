@@ -214,6 +214,24 @@ async def test_status_and_failed_tell_what_github_knows(tmp_path: Path, root: Pa
 # -- agents
 
 
+async def test_a_project_that_is_only_an_issue_has_no_local_state(tmp_path: Path, root: Path, somas: str) -> None:
+    async with chat_on_github(tmp_path, somas) as chat:
+        chat.github.issue("A dashboard for <!channel>", number=4)
+        await chat.types("carol", "/somas status 4")
+        told = await chat.is_told(
+            "carol",
+            'There is no project "project-4". Issue #4 (A dashboard for <!channel>) is on GitHub, but',
+            "has no local state",
+            "Did you mean",
+        )
+        assert "/somas status project-42" in told.labels
+        chat.github.fail(502, times=9)
+        await chat.types("carol", "/somas status 4")
+        await chat.is_told("carol", 'There is no project "project-4". Did you mean')
+        chat.github.heal()
+        assert judged(chat) == []
+
+
 async def test_the_newest_run_of_a_project_is_also_the_one_that_a_restart_dispatched(
     tmp_path: Path, root: Path, somas: str
 ) -> None:
