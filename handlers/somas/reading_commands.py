@@ -59,21 +59,25 @@ async def projects(context: CommandContext, *, status: str = "", stage: StageNam
     now = context.clock.now()
     fleet, config = await handler.fleet(now, context.progress)
     wanted = status.strip().lower().replace(" ", "_").replace("-", "_")
-    known = sorted({status_of(project) for project, _ in fleet.projects})
-    if wanted and wanted not in known:
-        close = nearest(wanted, known)
-        raise UserError(
-            f"No project has the status {wanted[:40]!r}. There are: {', '.join(known) or 'none'}.",
-            suggestions=tuple(f"/somas projects --status {each}" for each in close[:3]),
-        )
-    chosen = [
-        (project, metrics)
-        for project, metrics in fleet.projects
-        if (not wanted or status_of(project) == wanted)
-        and (not stage or (project.state is not None and current_name(project.state.current_stage) == stage))
-    ]
-    what = (f" with the status {wanted.replace('_', ' ')}" if wanted else "") + (f" at {stage}" if stage else "")
-    return Answer(projects_message(chosen, len(fleet.projects), what, config, now, str(handler.root)))
+
+    def tell() -> Message:
+        known = sorted({status_of(project) for project, _ in fleet.projects})
+        if wanted and wanted not in known:
+            close = nearest(wanted, known)
+            raise UserError(
+                f"No project has the status {wanted[:40]!r}. There are: {', '.join(known) or 'none'}.",
+                suggestions=tuple(f"/somas projects --status {each}" for each in close[:3]),
+            )
+        chosen = [
+            (project, metrics)
+            for project, metrics in fleet.projects
+            if (not wanted or status_of(project) == wanted)
+            and (not stage or (project.state is not None and current_name(project.state.current_stage) == stage))
+        ]
+        what = (f" with the status {wanted.replace('_', ' ')}" if wanted else "") + (f" at {stage}" if stage else "")
+        return projects_message(chosen, len(fleet.projects), what, config, now, str(handler.root))
+
+    return Answer(await handler.services.run_blocking(tell))
 
 
 @commands.command(danger=Danger.READ, examples=("/somas stage project-42", "/somas stage project-42 verify"))
@@ -220,7 +224,8 @@ async def recovery(context: CommandContext, project: OneOrAll = None) -> Reply:
     now = context.clock.now()
     if project is None:
         fleet, config = await handler.fleet(now, context.progress)
-        return Answer(recovery_fleet_message(fleet, config, now, str(handler.root)))
+        root = str(handler.root)
+        return Answer(await handler.services.run_blocking(recovery_fleet_message, fleet, config, now, root))
     found = await handler.project(project)
     measured = weigh(await handler.services.run_blocking(summarise, found), found.config, now)
     try:
@@ -250,7 +255,8 @@ async def health(context: CommandContext, project: OneOrAll = None) -> Reply:
     if project is None:
         fleet, config = await handler.fleet(now, context.progress)
         problems = await handler.problems()
-        told = fleet_health_message(fleet, config, problems, handler.scan.how, now, str(handler.root))
+        how, root = handler.scan.how, str(handler.root)
+        told = await handler.services.run_blocking(fleet_health_message, fleet, config, problems, how, now, root)
         return Answer(told)
     found = await handler.project(project)
 

@@ -30,6 +30,7 @@ from handlers.somas.projects import (
     projects_folder,
     read_project,
 )
+from handlers.somas.read_ahead import SAMPLE, Disk, ReadAhead
 from handlers.somas.rebuild import number_of
 from handlers.somas.scan_decode import OK, summarise_letters, summarise_state_file
 from handlers.somas.scan_files import CHANGED, MISSING, Irregular, LogRead, Signature, read_file, read_log, signature
@@ -205,11 +206,15 @@ class Scan:
         collecting = gc.isenabled() and not self._known
         if collecting:  # what is read has no cycles, and the collector would look at all of it again and again
             gc.disable()
-        folder = -1
+        folder, ahead = -1, None
         try:
             folder = open_folder(self.folder)
+            disk = Disk()
             for done, name in enumerate(looked_at):
                 self._project(folder, name, config, wanted)
+                if done == SAMPLE and disk.was_waited_for:
+                    files = DATA_FILES if wanted is None else DATA_FILES[:1]
+                    ahead = ReadAhead(folder, list(looked_at)[done:], files)
                 if progress and not done & 63 and time.monotonic() - told > PROGRESS_EVERY:
                     told = time.monotonic()
                     progress(done, len(looked_at))
@@ -217,6 +222,8 @@ class Scan:
             self._looked_at_all = float("-inf")  # what was told of changes is lost with this look
             raise
         finally:
+            if ahead is not None:
+                ahead.stop()
             if folder >= 0:
                 os.close(folder)
             if collecting:

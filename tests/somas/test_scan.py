@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from bot.errors import Unavailable
 from handlers.somas.config import Config, read_config
 from handlers.somas.metrics import Metrics, measure, weigh
 from handlers.somas.projects import read_all, read_project
+from handlers.somas.read_ahead import Disk, ReadAhead
 from handlers.somas.scan import Scan
 from handlers.somas.scan_files import count_log
 from handlers.somas.summary import StateSummary, Summary, summarise
@@ -295,6 +297,29 @@ def test_what_happens_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert scanned(scan) == exactly(tmp_path)
     assert len(scan.all(read_config(tmp_path), NOW)) == 271
     scan.close()
+
+
+def test_files_that_are_asked_of_the_disk_before_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a start of the machine; whatever the threads find, the scan finds it as well, and they end with it."""
+    generate_many(tmp_path, 100, NOW)
+    folder = tmp_path / ".somas" / "projects"
+    for number, name in ((1, "state.json"), (50, "dead_letters.json"), (99, "transitions.jsonl")):
+        (folder / f"project-{number}" / name).unlink()
+        os.mkfifo(folder / f"project-{number}" / name)
+    shutil.rmtree(folder / "project-77")
+    started: list[ReadAhead] = []
+    begin = ReadAhead.__init__
+
+    def noted(self: ReadAhead, *rest: Any) -> None:
+        begin(self, *rest)
+        started.append(self)
+
+    monkeypatch.setattr(ReadAhead, "__init__", noted)
+    monkeypatch.setattr(Disk, "was_waited_for", True)
+    assert scanned(Scan(tmp_path)) == exactly(tmp_path)
+    assert len(started) == 1 and not [each for each in threading.enumerate() if each.name == "opsbot read ahead"]
 
 
 def test_a_log_that_grows_between_two_reads_of_it(tmp_path: Path) -> None:

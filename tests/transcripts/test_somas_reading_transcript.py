@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import threading
+import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -190,3 +193,34 @@ async def test_a_scan_that_takes_long_shows_how_far_it_is_and_becomes_the_answer
         await chat.types("carol", "/somas projects")
         await chat.sees("300 projects")
         assert len(chat.channel()) == 2
+
+
+async def test_nobody_waits_for_a_scan_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three thousand projects for the first time: the loop goes on answering all the while, it only takes turns."""
+    generate_many(tmp_path / "many", 3000, ManualClock().now())
+    scans: list[tuple[float, float]] = []
+    read = Scan.all
+
+    def timed(scan: Scan, *rest: object) -> object:
+        began = time.perf_counter()
+        found = read(scan, *rest)  # type: ignore[arg-type]  # handed on as it came
+        scans.append((began, time.perf_counter()))
+        return found
+
+    monkeypatch.setattr(Scan, "all", timed)
+    beats: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            beats.append(time.perf_counter())
+            await asyncio.sleep(0.001)
+
+    async with Chat(tmp_path, f'[somas]\nroot = "{tmp_path}/many"\n') as chat:
+        beating = asyncio.create_task(beat())
+        await chat.types("carol", "/somas status")
+        await chat.sees("of 3000 projects failed")
+        beating.cancel()
+    ((began, ended),) = scans
+    during = [at for at in beats if began <= at <= ended]
+    assert len(during) >= 10  # on the loop there would be none
+    assert max(after - before for before, after in pairwise([began, *during, ended])) < 0.5
