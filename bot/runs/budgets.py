@@ -144,9 +144,7 @@ def extend(run: Changes, press: Press) -> None:
         until = until or max(state.deadline, run.at) + span
         run.set(extended_until=until, warn_at=_share(run.at, until), warned=False, overdue=False)
     what = f"step {run.row.number}" if step.deadline else "the run"
-    because = f": {press.reason}" if press.reason else ""
-    text = f"gave {what} {duration(span)} more, until {until:%H:%M} UTC{because}"
-    run.say("note", text=text, actor=press.actor)
+    run.say("note", text=f"gave {what} {duration(span)} more", until=until, reason=press.reason, actor=press.actor)
 
 
 def refused_extension(state: RunState, press: Press) -> str | None:

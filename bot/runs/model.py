@@ -209,6 +209,8 @@ class Post(BaseModel):
     step: StepState | None = None
     escalation: Escalation | None = None
     text: str = ""
+    until: datetime | None = None  # of a note: the time that it gives
+    reason: str = ""  # of a note
     actor: str = ""
     notify: str = ""  # a name of [people] who is mentioned
     fired: Fired | None = None  # with attached

@@ -5,7 +5,6 @@ A reader at 3 a.m. sees in two seconds: which step, whether it is fine, how much
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -93,7 +92,8 @@ def card(
     blocks.append(Note(_small_print(state, now, name, around)))
     if buttons := (*buttons_of(state), *draft_button(state)):
         blocks.append(Buttons(one_primary(buttons)))
-    summary = f"{title_of(plan)}: {without_bar(plain_line(headline))}"
+    said = plain_line(headline if state.closed else headline[:1]).rstrip(".")  # state first: what is heard first
+    summary = f"{said}. {title_of(plan)}"
     message = Message(summary=summary, blocks=tuple(blocks), colour=colour)
     return marked(message) if plan.drill else message
 
@@ -134,11 +134,6 @@ def _bar(share: float) -> str:
     """``▰▰▰▰▱▱▱▱▱▱``: what is left; never empty before the time is over."""
     full = min(BAR_CELLS, max(1, round(share * BAR_CELLS)))
     return BAR[0] * full + BAR[1] * (BAR_CELLS - full)
-
-
-def without_bar(text: str) -> str:
-    """For screen readers and notifications, which would name every cell of it."""
-    return re.sub(rf"[{BAR}]+ ", "", text)
 
 
 def _step_line(state: RunState, index: int, now: datetime) -> Line:

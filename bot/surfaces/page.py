@@ -64,7 +64,7 @@ def page_message(
     buttons = tuple(button_of(state, verb) for verb in verbs if verb in BUTTON_VERBS)
     blocks.append(Buttons(one_primary(buttons[:BUTTONS_ON_PAGE])))
     people = ", ".join(contact.name for contact in page.contacts)
-    return Message(f"{people}: {head[:-1]}. {page.reason}", tuple(blocks), "bad")
+    return Message(f"{people}: {head} {sentence(page.reason)}", tuple(blocks), "bad")
 
 
 BUTTON_VERBS = frozenset({"ack", "approve", "deny", "proceed", "retry", "done", "fail", "skip"})

@@ -102,7 +102,11 @@ def thread_message(state: RunState, post: Post, name: Name) -> Message:
             return _noted(post.quoted, post.text, who, name)
         case "note":
             said_to: Line = (Mention(post.notify), Text(" ")) if post.notify else ()
-            return Message(f"{who} {post.text}", (Paragraph((*said_to, *line(Bold(who), f" {post.text}."))),))
+            until = line(", until ", When(post.until)) if post.until else ()
+            because = f": {post.reason}" if post.reason else "."
+            return Message(
+                f"{who} {post.text}", (Paragraph((*said_to, *line(Bold(who), f" {post.text}"), *until, Text(because))),)
+            )
         case "end":
             return _end(state, who, post.text)
         case _:

@@ -29,7 +29,9 @@ def test_more_time_moves_the_step_and_the_run_and_warns_anew() -> None:
     assert step.deadline == played.state.deadline == NOON + timedelta(minutes=20)
     assert not step.warned and not step.overdue
     assert next_due(played.state) == NOON + timedelta(minutes=9 + 0.8 * 11)
-    assert played.posts[-1].text == "gave step 1 10 min more, until 12:20 UTC: they are in a meeting"
+    told = played.posts[-1]
+    assert (told.text, told.reason) == ("gave step 1 10 min more", "they are in a meeting")
+    assert told.until == step.deadline
 
 
 def test_more_time_after_the_end_counts_from_now() -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.demo.slack.block_rules import check_attachments, check_blocks, check_text, check_view
+from bot.demo.slack.block_rules import check_view
 from bot.messages import Buttons, Dialog, Message, plain_text
 from bot.runs.model import Plan, RunState
 from bot.runs.presses import allowed, runs_short
@@ -22,6 +22,7 @@ from bot.surfaces.thread import thread_message
 from bot.words import duration
 from tests.runs.plans import CHANGE, DESTRUCTIVE, MANUAL, NOON, READ, Played, row, run
 from tests.runs.wander import Move, journeys, plans, reached
+from tests.surfaces.slack_judge import can_be_heard, judge
 
 SLACK, GITHUB = {"scotlaclair": "U0SCOT"}, {"scotlaclair": "scotlaclair"}
 
@@ -43,9 +44,8 @@ def shown(message: Message) -> str:
 def is_drawn(message: Message) -> None:
     """On both surfaces, as their rules want it."""
     drawn = blocks.draw(message, SLACK)
-    assert check_blocks(drawn.blocks) == []
-    assert not drawn.attachments or check_attachments(drawn.attachments) == []
-    assert check_text(drawn.text) == []
+    judge(drawn, SLACK.values())
+    can_be_heard(drawn.text)
     body = markdown.draw(message, GITHUB)
     assert 0 < len(body) <= markdown.MAX_LENGTH
     dialogs = [one.dialog for block in message.blocks if isinstance(block, Buttons) for one in block.items]
@@ -138,7 +138,7 @@ def test_a_card_at_work() -> None:
         "[Cancel run]",
     )
     assert message.colour == "running"
-    assert message.summary.startswith("P1-002 Child task crash loop: worker-3: Step 2 of 4: running")
+    assert message.summary == "Step 2 of 4: running. P1-002 Child task crash loop: worker-3"
 
 
 def test_a_card_that_asks() -> None:

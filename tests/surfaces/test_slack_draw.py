@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from slack_sdk.models.blocks import Block as SdkBlock
 
 from bot.commands.lexer import split
-from bot.demo.slack.block_rules import check_attachments, check_blocks, check_text, check_view
+from bot.demo.slack.block_rules import check_view
 from bot.messages import (
     Block,
     Bold,
@@ -26,6 +23,7 @@ from bot.messages import (
     Dialog,
     Divider,
     Fields,
+    Folded,
     Heading,
     Input,
     Italic,
@@ -35,6 +33,7 @@ from bot.messages import (
     Message,
     Note,
     Paragraph,
+    Picture,
     Table,
     Text,
     When,
@@ -42,57 +41,13 @@ from bot.messages import (
     message,
 )
 from bot.surfaces.printable import one_line, printable
-from bot.surfaces.slack.blocks import COLOURS, SlackMessage, draw, draw_modal
+from bot.surfaces.slack.blocks import COLOURS, draw, draw_modal
 from bot.surfaces.slack.dialog import Where, composed_from, pack_where, read_button, read_where
+from tests.surfaces.slack_judge import judge, nodes, shown
 
 PEOPLE = {"scotlaclair": "U0SCOT", "alice": "U0ALICE", "broken": "<!channel>"}
 NOON = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 BROADCASTS = ("<!channel>", "<!here>", "<!everyone>", "<@U0SCOT>", "<https://evil.example|docs>", "*bold*", "```")
-
-
-def shown(drawn: SlackMessage) -> list[dict[str, Any]]:
-    return [*drawn.blocks, *(block for one in drawn.attachments for block in one["blocks"])]
-
-
-def nodes(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for inner in value.values():
-            yield from nodes(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from nodes(inner)
-
-
-def judge(drawn: SlackMessage) -> None:
-    """Slack's own models, the local workspace's stricter rules, and the limits of a whole message."""
-    blocks = shown(drawn)
-    assert check_blocks(drawn.blocks) == []
-    if drawn.attachments:
-        assert check_attachments(drawn.attachments) == []
-    assert check_text(drawn.text) == []
-    assert drawn.text.strip()
-    assert len(drawn.text) <= 4_000
-    assert len(blocks) <= 50
-    everything = json.dumps([drawn.blocks, drawn.attachments], ensure_ascii=False)
-    assert len(everything) <= 13_200
-    everything.encode("utf-8")
-    drawn.text.encode("utf-8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for block in blocks:
-            parsed = SdkBlock.parse(block)
-            assert parsed is not None
-            parsed.validate_json()
-    ids = [node["action_id"] for block in blocks for node in nodes(block) if "action_id" in node]
-    assert len(ids) == len(set(ids))
-    for node in (node for block in blocks for node in nodes(block)):
-        assert node.get("type") not in ("broadcast", "usergroup", "channel")
-        if node.get("type") == "user":
-            assert node["user_id"] in PEOPLE.values()
-        for name in ("text", "fallback"):
-            if isinstance(value := node.get(name), str):
-                assert printable(value) == value
 
 
 # ---- arbitrary messages ----------------------------------------------------------------------------------------------
@@ -128,6 +83,14 @@ passive: st.SearchStrategy[Block] = st.one_of(
     st.builds(Fields, st.lists(st.tuples(nasty, lines), max_size=12).map(tuple)),
     tables,
     st.builds(CodeBlock, nasty, nasty, nasty),
+    st.builds(
+        CodeBlock,
+        nasty,
+        title=nasty,
+        file=st.just("step-1.txt"),
+        in_sight=st.sampled_from([10, 700, 2_500]),
+        keep=st.sampled_from(["beginning", "end"]),
+    ),
     st.builds(Note, lines),
     st.just(Divider()),
 )
@@ -143,13 +106,16 @@ buttons = st.builds(
     st.one_of(st.none(), dialogs),
 )
 blocks = st.one_of(passive, st.builds(Buttons, st.lists(buttons, max_size=30).map(tuple)))
+folded = st.builds(Folded, nasty, st.lists(passive, max_size=4).map(tuple))
+pictures = st.builds(Picture, st.just(b"PNG"), nasty)
+blocks = st.one_of(blocks, folded, pictures)
 messages = st.builds(Message, nasty, st.lists(blocks, max_size=60).map(tuple), st.sampled_from(["none", *COLOURS]))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages, st.one_of(st.none(), nasty))
 def test_any_message_can_be_posted(one: Message, run: str | None) -> None:
-    judge(draw(one, PEOPLE, run=run))
+    judge(draw(one, PEOPLE, run=run), PEOPLE.values())
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -158,7 +124,7 @@ def test_any_dialog_can_be_opened_and_survives_its_button(dialog: Dialog) -> Non
     view = draw_modal(dialog, pack_where(Where("/runs cancel 01J", "C0OPS", "1.2")), PEOPLE)
     assert check_view(view) == []
     drawn = draw(Message("m", (Buttons((Button("Go", "/runs cancel 01J", dialog=dialog),)),)), PEOPLE)
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     pressed = [node["value"] for block in drawn.blocks for node in nodes(block) if node.get("type") == "button"]
     for value in pressed:  # a form whose fields do not fit has no button
         command, back = read_button(value)
@@ -194,7 +160,7 @@ def test_hostile_text_stays_text(hostile: str) -> None:
         ),
         PEOPLE,
     )
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert drawn.text.startswith(hostile.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     assert not [node for block in shown(drawn) for node in nodes(block) if node.get("type") in ("user", "link")]
     assert [node["text"] for node in nodes(drawn.blocks) if node.get("type") == "text"] == [hostile]
@@ -212,7 +178,7 @@ def test_a_page_mentions_the_person_above_the_stripe_and_in_the_notification() -
         "bad",
     )
     drawn = draw(page, PEOPLE, run="01JABC")
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert [block["type"] for block in drawn.blocks] == ["header", "rich_text"]
     assert {"type": "user", "user_id": "U0SCOT"} in list(nodes(drawn.blocks))
     assert drawn.text.startswith("P1: no answer for 10 minutes\n")
@@ -240,7 +206,7 @@ def test_buttons_are_not_hidden_behind_a_long_attachment() -> None:
 
 def test_a_long_log_is_cut_and_says_so() -> None:
     drawn = draw(message(CodeBlock("x" * 10_000)), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     (text,) = [node["text"] for node in nodes(drawn.blocks) if node.get("type") == "text"]
     assert text.endswith("\n… cut, 7100 characters")
 
@@ -250,7 +216,7 @@ def test_a_message_that_is_too_long_keeps_its_beginning_and_its_buttons() -> Non
     parts += [CodeBlock(f"{number} " + "x" * 900) for number in range(70)]
     parts.append(Buttons((Button("Cancel", "/runs cancel 1", "danger"),)))
     drawn = draw(Message("m", tuple(parts)), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert drawn.blocks[0]["type"] == "header"
     assert drawn.blocks[-1]["type"] == "actions"
     assert drawn.blocks[-2]["elements"][0]["text"].startswith("… ")
@@ -262,7 +228,7 @@ def test_a_narrow_table_is_aligned() -> None:
         ("project", "status", "age"), (("project-42", "failed", "3d"), ("日本", "ok", "12d")), frozenset({"age"})
     )
     drawn = draw(message(table), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     (text,) = [node["text"] for node in nodes(drawn.blocks) if node.get("type") == "text"]
     assert text == "project     status  age\nproject-42  failed   3d\n日本        ok      12d"
 
@@ -272,7 +238,7 @@ def test_a_wide_table_becomes_a_list() -> None:
         ("project", "status", "what happened"), (("project-42", "failed", "the disk of the runner was full again"),)
     )
     drawn = draw(message(table), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     texts = [node["text"] for node in nodes(drawn.blocks) if node.get("type") == "text"]
     assert texts == ["project-42", " · status failed · what happened the disk of the runner was full again"]
 
@@ -281,7 +247,7 @@ def test_only_http_can_be_followed() -> None:
     drawn = draw(
         message(Paragraph(line(Link("run", "https://x.example/1"), " ", Link("click", "javascript:alert(1)")))), {}
     )
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert [node["url"] for node in nodes(drawn.blocks) if node.get("type") == "link"] == ["https://x.example/1"]
     assert "click" in json.dumps(drawn.blocks)
 
@@ -291,7 +257,7 @@ def test_small_print_keeps_names_and_formats_nothing_of_its_own() -> None:
         "> child_runtime_records *not bold* `x` · due ", When(NOON), " · run ", Code("01J_A"), " ", Bold("late")
     )
     drawn = draw(message(Note(spans)), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert drawn.blocks[0]["elements"] == [
         {
             "type": "mrkdwn",
@@ -301,20 +267,20 @@ def test_small_print_keeps_names_and_formats_nothing_of_its_own() -> None:
         }
     ]
     drawn = draw(message(Note(line("took 3 s · *_~` <!channel>"))), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert drawn.blocks[0]["elements"] == [{"type": "plain_text", "text": "took 3 s · *_~` <!channel>", "emoji": False}]
 
 
 def test_lines_stand_under_one_another() -> None:
     drawn = draw(message(Lines((line("✓  1. Query"), line("▶  2. ", Bold("Quarantine"))))), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     texts = [node["text"] for node in nodes(drawn.blocks) if node.get("type") == "text"]
     assert "".join(texts) == "✓  1. Query\n▶  2. Quarantine"
 
 
 def test_a_command_that_no_button_can_hold_is_shown_instead() -> None:
     drawn = draw(message(Buttons((Button("Restart", "/somas restart " + "x" * 2_000),))), {})
-    judge(drawn)
+    judge(drawn, PEOPLE.values())
     assert "Restart: type " in json.dumps(drawn.blocks)
     assert "actions" not in json.dumps(drawn.blocks)
 

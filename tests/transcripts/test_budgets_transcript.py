@@ -61,7 +61,7 @@ async def test_more_time_is_told_and_warns_anew(tmp_path: Path, where: str) -> N
         else:
             form = await chat.opens("alice", "More time…", warned)
             await chat.sends("alice", form, {"How much more": "20m", "Why": "the vault is slow"})
-        await chat.sees("alice gave step 1 20 min more, until 12:30 UTC: the vault is slow", thread=card)
+        await chat.sees("alice gave step 1 20 min more, until 12:30: the vault is slow", thread=card)
         await chat.shows(card, "until 12:30")
         before = await chat.state(card)
         assert before.steps[0].deadline == before.deadline  # the run's would have ended at 12:20
@@ -81,7 +81,7 @@ async def test_more_time_is_told_and_warns_anew(tmp_path: Path, where: str) -> N
         await chat.passes(minutes=10)  # late: what is given counts from now
         await chat.presses("bob", "Acknowledge", await chat.sees("needs you", "Step 1 has used up its 30 min"))
         await chat.says("bob", "@opsbot extend 1h 30m the vendor is looking", thread=card)
-        await chat.sees("bob gave step 1 1 h 30 min more, until 14:06 UTC: the vendor is looking", thread=card)
+        await chat.sees("bob gave step 1 1 h 30 min more, until 14:06: the vendor is looking", thread=card)
         await chat.presses("bob", "Cancel run", asked)
         await chat.thread(card, until="Run cancelled by bob")
 

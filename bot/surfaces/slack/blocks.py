@@ -17,6 +17,7 @@ heading, and everything down to the last mention, stands above it in ``blocks`` 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,9 +38,12 @@ from bot.messages import (
     Note,
     Paragraph,
     Picture,
-    plain_text,
+    Span,
+    Text,
+    When,
+    plain_line,
 )
-from bot.surfaces.card import without_bar
+from bot.surfaces.aloud import aloud, spoken_lines
 from bot.surfaces.printable import cut, one_line, printable
 from bot.surfaces.slack import dialog as forms
 from bot.surfaces.slack.elements import (
@@ -64,6 +68,7 @@ FALLBACK_SIZE = 3_000
 OPEN_ATTACHMENT_BLOCKS = 5
 OPEN_ATTACHMENT_TEXT = 700
 
+WITHOUT_WHO = re.compile(r"^((@\S+ )+|(Waits|Done|Failed|Skipped|Running): )")  # at the head of what was said already
 FILE = "file:"  # then a number: stands for the id that Slack gives to the uploaded file
 
 COLOURS = {"running": "#1264a3", "good": "#2eb67d", "warning": "#ecb22e", "bad": "#e01e5a"}
@@ -229,21 +234,44 @@ def _groups(parts: Sequence[_Part]) -> Iterator[list[Json]]:
 
 
 def _fallback(message: Message, people: Mapping[str, str]) -> str:
-    """Summary first, for the notification; then what the blocks say, for the screen reader; then who is called."""
-    summary = one_line(message.summary)
-    spoken = tuple(block for block in message.blocks if not isinstance(block, CodeBlock))
-    lines = [summary] if summary else []
-    left = FALLBACK_SIZE // 2 - len(summary)
-    for one in printable(plain_text(spoken)).split("\n"):
-        if left < 0:
+    """Summary first, for the notification; then what the blocks say, for the screen reader; then who is called.
+
+    What was said already is not said again; times are in the reader's zone.
+    """
+    pieces: list[str] = []
+    heard = ""
+    left = FALLBACK_SIZE
+    for spoken in _spoken(message):
+        plain = plain_line(spoken)
+        if not plain or WITHOUT_WHO.sub("", plain).rstrip(".") in heard:
+            continue
+        drawn = "".join(_in_mrkdwn(span) for span in spoken)
+        if len(drawn) > left:
+            if not pieces:  # a summary that is nothing but what has to be escaped
+                pieces.append(escape(cut(plain, FALLBACK_SIZE // 5)))
             break
-        shown = without_bar(one.strip())
-        if shown and shown not in lines:
-            lines.append(shown)
-            left -= len(shown) + 1
-    text = _escaped("\n".join(lines)) or "(no text)"
+        pieces.append(drawn)
+        heard += plain + "\n"
+        left -= len(drawn) + 1
     called = dict.fromkeys(_called(message.blocks, people))
-    return " ".join([text, *(f"<@{user}>" for user in list(called)[:20])])
+    return " ".join(["\n".join(pieces) or "(no text)", *(f"<@{user}>" for user in list(called)[:20])])
+
+
+def _spoken(message: Message) -> Iterator[Line]:
+    """What is to be heard, line by line."""
+    yield aloud((Text(cut(one_line(message.summary), FALLBACK_SIZE // 2)),))
+    for said in spoken_lines(message.blocks):
+        yield aloud(tuple(_shortened(span) for span in said))
+
+
+def _shortened(span: Span) -> Span:
+    return span if isinstance(span, When) else Text(cut(printable(plain_line((span,))), FALLBACK_SIZE // 4))
+
+
+def _in_mrkdwn(span: Span) -> str:
+    if isinstance(span, When):
+        return Drawing({}, None, FALLBACK_SIZE).piece(span, FALLBACK_SIZE)
+    return escape(plain_line((span,)))
 
 
 def _escaped(text: str) -> str:
