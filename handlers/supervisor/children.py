@@ -17,6 +17,7 @@ from handlers.supervisor.protocol import ChildRecord, State, Verb
 
 RUNNING = ("running", "ready")
 STOPPED = ("no_active_attempt", "idle")
+NON_CRITICAL = ("standard", "optional", "best_effort")
 UNLIMITED = 4294967295
 SHORTEST_HISTORY = timedelta(seconds=10)
 
@@ -56,6 +57,11 @@ class Child:
         return not self.declared and self.record is not None and self.record.attempt is None
 
     @property
+    def non_critical(self) -> bool:
+        """Declared as one that may stop. Whatever else a child is called, or not called, is taken for critical."""
+        return self.criticality in NON_CRITICAL
+
+    @property
     def ignores_stop(self) -> bool:
         return self.record is not None and self.record.stop_state == "failed"
 
@@ -66,6 +72,15 @@ _KNOWN: WeakKeyDictionary[State, dict[str, Child]] = WeakKeyDictionary()
 def children(state: State) -> tuple[Child, ...]:
     """Declared children in their order, then those that have a record only."""
     return tuple(_by_id(state).values())
+
+
+def expendable(state: State) -> tuple[Child, ...]:
+    """Non-critical children that are not quarantined or removed yet, in their order."""
+    return tuple(
+        child
+        for child in children(state)
+        if child.non_critical and child.record and child.record.operation not in ("quarantined", "removed")
+    )
 
 
 def find(state: State, child_id: str) -> Child | None:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bot.demo.supervised_process import SupervisedProcess
+from bot.demo.supervised_process import ChildSpec, ProcessConfig, SupervisedProcess
 from tests.transcript import ON_GITHUB_ALONE, ON_GITHUB_TOO, SETTINGS, Chat, notifies, run_id
 
 COLUMNS = "| Step | Action | Expected Metrics | Estimated Duration |\n|---|---|---|---|\n"
@@ -711,25 +711,52 @@ async def test_p1_002_a_cause_that_is_not_found_in_ten_minutes_becomes_a_bug_wit
 async def test_p1_004_starvation_that_goes_on_calls_the_second_level_with_the_measurements(
     tmp_path: Path, process: SupervisedProcess, payments: str
 ) -> None:
-    """No control loop answers a million times a second: it starves, whatever is quarantined."""
+    """No control loop answers a million times a second: it starves, until all non-critical children are tried."""
     async with Chat(tmp_path, payments, settings=calls(SETTINGS)) as chat:
         await chat.types("alice", "/runs start P1-004 worker-1 --input slow=1000000")
         card = await chat.sees("P1-004 Runtime Starvation: worker-1")
-        page = await chat.sees("needs you.", "Step 4", "L2 is called, because the runbook says so")
+        asked = await chat.sees("Step 4 needs approval", "worker-2, worker-3, fraud-scorer", thread=card)
+        assert "Left alone: ledger-writer (critical)" in asked.shown
+        form = await chat.opens("bob", "Approve…", asked)
+        await chat.sends("bob", form, {"Type worker-1 to approve": "worker-1"})
+        await chat.sees("✓ Step 4", "no other non-critical child is left", thread=card)
+        page = await chat.sees("needs you.", "Step 5", "L2 is called, because the runbook says so")
         assert notifies(page) == {"@U0SCOT", "@U0CAROL"}
         await chat.shows(
             page,
             "iterations_per_sec = ",
             "Step 1: Compare the round trips",
-            "Step 4: Verify that the control loop",
+            "Step 4: If",
+            "Step 5: Verify that the control loop",
             "(metrics_snapshot())",
             "(handle.health())",
         )
-        attached = await chat.sees("The runbook's escalation: step 4 has failed", "(metrics_snapshot())", thread=card)
-        assert attached.shown.count("responses/s over 5 s") == 3, "step 1, step 4 and the snapshot for the second level"
+        attached = await chat.sees(
+            "The runbook's escalation: step 4 or 5 has failed", "(metrics_snapshot())", thread=card
+        )
+        assert attached.shown.count("responses/s over 5 s") == 3, "step 1, step 5 and the snapshot for the second level"
         assert attached.shown.count("state: ") == 3
-        assert process.executed == ["quarantine_child /worker-1"]
+        tried = ("worker-1", "worker-2", "worker-3", "fraud-scorer")
+        assert process.executed == [f"quarantine_child /{name}" for name in tried], "and never the critical one"
         await chat.presses("bob", "Acknowledge", page)
         await chat.thread(card, until="acknowledged the page")
         await chat.says("alice", "@opsbot cancel", thread=card)
         await chat.thread(card, until="Run cancelled")
+
+
+async def test_p1_004_stops_no_more_children_than_have_to_be(tmp_path: Path, payments: str) -> None:
+    """worker-2 blocks the control loop, and worker-1 was suspected."""
+    specs = tuple(
+        ChildSpec(name, drag=0.25 if name == "worker-2" else 0.0) for name in ("worker-1", "worker-2", "worker-3")
+    )
+    config = ProcessConfig(socket=tmp_path / "payments.sock", name="payments", children=specs, graceful_timeout=3.0)
+    async with SupervisedProcess(config) as process, Chat(tmp_path, payments, settings=calls(SETTINGS)) as chat:
+        await chat.types("alice", "/runs start P1-004 worker-1 --input slow=5")
+        card = await chat.sees("P1-004 Runtime Starvation: worker-1")
+        asked = await chat.sees("Step 4 needs approval", "worker-2, worker-3", thread=card)
+        form = await chat.opens("bob", "Approve…", asked)
+        await chat.sends("bob", form, {"Type worker-1 to approve": "worker-1"})
+        await chat.sees("✓ Step 4", "after quarantining worker-2; not needed: worker-3", thread=card)
+        await chat.sees("✓ Step 5", "Outcome: met", thread=card)
+        await chat.thread(card, until="Run done")
+        assert process.executed == ["quarantine_child /worker-1", "quarantine_child /worker-2"]

@@ -36,6 +36,7 @@ class ChildSpec:
     restart_limit: int = UNLIMITED  # failures inside the window before the child is given up
     window: float = 60.0
     criticality: Literal["critical", "standard"] = "standard"
+    drag: float = 0.0  # how long each message of the control loop waits while the child runs: it blocks now and then
 
 
 @dataclass(slots=True)

@@ -135,6 +135,7 @@ class SupervisedProcess:
         while True:
             work, answer = await self._mailbox.get()
             await self.faults.hold("hang-control-loop")
+            await asyncio.sleep(self.tree.drag())
             try:
                 result = await work()
             except Exception as error:  # the loop outlives whatever a message does

@@ -72,6 +72,10 @@ class Tree:
                 tasks.append(child.task)
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def drag(self) -> float:
+        """Seconds that the children that run now make each message of the control loop wait."""
+        return sum(child.spec.drag for child in self.children.values() if child.task and not child.task.done())
+
     # --- attempts -------------------------------------------------------------------------------------------------
 
     def _spawn(self, child: Child) -> None:

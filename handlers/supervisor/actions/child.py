@@ -73,6 +73,19 @@ async def _preview(handler: SupervisorHandler, ctx: ActionContext, verb: Verb) -
     child_id = _child_id(ctx)
     state = await client.drivable_state()
     child = require_child(client.name, state, child_id)
+    return Preview(
+        summary=f"{verb} {child_id} of {client.name}. {EFFECTS[verb]}",
+        detail=json.dumps(_request(ctx, verb, state, child), indent=2, ensure_ascii=False),
+        language="json",
+    )
+
+
+def quarantine_request(ctx: ActionContext, state: State, child: Child) -> dict[str, Any]:
+    """The request that ``quarantine`` sends for a child, for a preview."""
+    return _request(ctx, "quarantine_child", state, child)
+
+
+def _request(ctx: ActionContext, verb: Verb, state: State, child: Child) -> dict[str, Any]:
     params = command_params(
         verb,
         command_id="<a new UUID>",
@@ -82,12 +95,7 @@ async def _preview(handler: SupervisorHandler, ctx: ActionContext, verb: Verb) -
         requested_by=_requested_by(ctx),
         requested_at_unix_nanos="<now, in nanoseconds>",
     )
-    request = {"request_id": "<a new UUID>", "method": f"command.{verb}", "params": params}
-    return Preview(
-        summary=f"{verb} {child_id} of {client.name}. {EFFECTS[verb]}",
-        detail=json.dumps(request, indent=2, ensure_ascii=False),
-        language="json",
-    )
+    return {"request_id": "<a new UUID>", "method": f"command.{verb}", "params": params}
 
 
 def _requested_by(ctx: ActionContext) -> str:
@@ -99,6 +107,11 @@ def _reason(ctx: ActionContext) -> str:
 
 
 # --- perform ------------------------------------------------------------------------------------------------------
+
+
+async def quarantine(handler: SupervisorHandler, ctx: ActionContext) -> ActionResult:
+    """Quarantine the child of the argument ``child`` and see that it is. ``UserError``: nothing was sent."""
+    return await _perform(handler, ctx, "quarantine_child")
 
 
 async def _perform(handler: SupervisorHandler, ctx: ActionContext, verb: Verb) -> ActionResult:

@@ -167,25 +167,25 @@ async def _metrics_snapshot(handler: SupervisorHandler, ctx: ActionContext) -> A
     state = client.samples[-1].state if client.samples else handler.last_state(client.name)
     if state is not None:
         lines += ["", status.as_text(state)]
-    rate = _rate(probes)
+    answers = rate(probes)
     observed = (
         Observation(
             name="iterations_per_sec",
-            value=rate,
+            value=answers,
             provenance=Provenance.DERIVED,
             source=f"{ANSWERS}; {sum(probe.state is not None for probe in probes)} of {len(probes)} answered",
         ),
     )
-    how = "the control loop answers" if rate else _stalled(probes)
+    how = "the control loop answers" if answers else _stalled(probes)
     return ActionResult(
         status="done",
-        summary=f"{client.name}: {how}, {rate:g} responses/s over {seconds:.0f} s.",
+        summary=f"{client.name}: {how}, {answers:g} responses/s over {seconds:.0f} s.",
         evidence="\n".join(lines),
         observations=observed,
     )
 
 
-def _rate(probes: list[Probe]) -> float:
+def rate(probes: list[Probe]) -> float:
     """Answers for each second that was spent waiting for them; 0 when the last look was not answered."""
     if probes[-1].state is None:
         return 0.0

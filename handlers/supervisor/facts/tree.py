@@ -33,6 +33,19 @@ def _failed(seen: Seen) -> Value:
     return len(found), f"{named} ({len(seen.samples)} samples over {children.spread(seen.samples):.1f} s)"
 
 
+@fact(
+    "children.non_critical",
+    "non-critical children that are not quarantined or removed: how many could still be stopped",
+    DERIVED,
+    "number",
+)
+def _non_critical(seen: Seen) -> Value:
+    if seen.state is None:
+        raise NotKnownError(seen.problem or "there is no state")
+    left = children.expendable(seen.state)
+    return len(left), ", ".join(child.id for child in left) or "every one is quarantined or removed"
+
+
 @fact("children.total", "children that are declared or recorded", DERIVED, "number")
 def _total(seen: Seen) -> Value:
     return len(all_children(seen)), "topology and child_runtime_records together"
