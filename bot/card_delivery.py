@@ -189,9 +189,8 @@ class CardDelivery:
 
     async def _card(self, row: sa.Row[Any], *, after: float | None = None, **values: Any) -> None:
         retry = self.clock.now() + timedelta(seconds=after) if after is not None else None
-        async with self.store.write() as connection:
-            await connection.execute(
-                tables.cards.update()
-                .where(tables.cards.c.run_id == row.run_id, tables.cards.c.surface == row.surface)
-                .values(next_try_at=retry, **values)
-            )
+        await self.store.execute(
+            tables.cards.update()
+            .where(tables.cards.c.run_id == row.run_id, tables.cards.c.surface == row.surface)
+            .values(next_try_at=retry, **values)
+        )

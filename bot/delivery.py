@@ -43,6 +43,9 @@ MOST_ATTEMPTS_IN_ORDER = 8  # of a message in a thread; the ones behind it wait 
 MOST_AT_ONCE = 20  # of one channel, then it is looked whether something more urgent has come
 
 
+CROWD = 0.02  # seconds between two looks
+
+
 class Delivery:
     """The lanes."""
 
@@ -104,8 +107,10 @@ class Delivery:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Until there is news, a retry is due or a card wants its time redrawn."""
+        """Until there is news, a retry is due or a card wants its time redrawn; news come in crowds."""
+        looked_at = asyncio.get_running_loop().time()
         await first_of(self.clock.sleep(1.0), self.changed.wait(2.0))
+        await asyncio.sleep(looked_at + CROWD - asyncio.get_running_loop().time())
 
     def _to_say(self) -> sa.ColumnElement[bool]:
         """What waits and is due. In a run's thread nothing overtakes what was refused and is tried again soon.
@@ -270,10 +275,9 @@ class Delivery:
 
     async def _row(self, row: sa.Row[Any], *, after: float | None = None, **values: Any) -> None:
         retry = self.clock.now() + timedelta(seconds=after) if after is not None else None
-        async with self.store.write() as connection:
-            await connection.execute(
-                tables.outbox.update().where(tables.outbox.c.number == row.number).values(next_try_at=retry, **values)
-            )
+        await self.store.execute(
+            tables.outbox.update().where(tables.outbox.c.number == row.number).values(next_try_at=retry, **values)
+        )
 
     async def problems(self) -> list[str]:
         """Runs, pages and cards that nobody can see, one sentence each."""

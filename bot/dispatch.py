@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ from bot.commands.registry import Answer, Change, CommandContext, CommandGroup, 
 from bot.errors import UserError
 from bot.handler import Danger, ExplainsMissing, KnowsIssues, Product
 from bot.heard import Heard
-from bot.inbox import MOST_OF_ONE, Inbox
+from bot.inbox import LONGEST_WAIT_FOR_CALM, MOST_OF_ONE, Inbox
 from bot.incoming import Actor, Incoming, Place
 from bot.messages import Message, message
 from bot.outbox import said_row
@@ -135,6 +136,7 @@ class Dispatcher:
             except Exception:
                 log.exception("the inbox cannot be read")
             await self.inbox.arrived.wait(2.0)
+            await self.inbox.calm()  # a burst is read once, when it is over
 
     async def _handle_all(self, commands: list[Incoming]) -> None:
         if not await self._deal_with(commands):
@@ -156,7 +158,8 @@ class Dispatcher:
 
     async def _deal_with(self, commands: list[Incoming]) -> bool:
         for incoming in commands:
-            await self.inbox.calm()
+            waited = (self.clock.now() - incoming.received_at).total_seconds()
+            await self.inbox.calm(LONGEST_WAIT_FOR_CALM - waited)
             try:
                 if await self.inbox.is_waiting(incoming.key):  # it was read before an earlier task dealt with it
                     await self.handle(incoming)
@@ -195,9 +198,8 @@ class Dispatcher:
                 private=True,
             )
         entry = queue.entry_of(incoming)
-        async with self.engine.store.write() as connection:
-            if store is not None:
-                reply = await store(connection)
+
+        async def settle(connection: AsyncConnection, reply: Answer | None) -> None:
             if reply is not None:
                 await self._say(
                     connection, incoming, replace(reply, private=reply.private and not entry), progress.remote_id
@@ -207,6 +209,12 @@ class Dispatcher:
             await self._handled(connection, incoming)
             await reactions.became(connection, incoming, heard.outcome, heard.run_id)
             await self.audit.add(connection, f"command:{incoming.key}", [heard.entry(self.clock.now())])
+
+        if store is None:
+            await self.engine.store.transaction(partial(settle, reply=reply))
+        else:  # a product's own part may wait for whatever it likes
+            async with self.engine.store.write() as connection:
+                await settle(connection, await store(connection))
         self.engine.changed.set()
 
     def _form_of(self, error: UserError, incoming: Incoming) -> str:

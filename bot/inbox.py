@@ -83,7 +83,7 @@ class Inbox:
 
     async def calm(self, for_seconds: float = LONGEST_WAIT_FOR_CALM) -> None:
         """Until a burst is over, but not for long: what is accepted can wait, who types does not."""
-        if self._calm.is_set():
+        if self._calm.is_set() or for_seconds <= 0:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(for_seconds):

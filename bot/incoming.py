@@ -69,4 +69,6 @@ class Incoming(BaseModel):
     @field_validator("text", mode="before")
     @classmethod
     def _storable(cls, text: object) -> object:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(text, str) else text
+        if not isinstance(text, str) or text.isascii():
+            return text
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -148,6 +148,14 @@ class Store:
         async with self._writing:
             return await self._inline.write(work)
 
+    async def execute(self, statement: sa.Executable) -> None:
+        """One statement that is a transaction of its own."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        await self.transaction(work)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         async with self.engine.connect() as plain:

@@ -75,15 +75,12 @@ class Composed:
 
 def form_for(text: str, groups: Groups) -> Form | None:
     """The form for a command that lacks something it needs; None for every other text."""
-    try:
-        grammar.parse(text, groups)
-    except IncompleteCommandError as error:
-        group = groups[error.root]
-        command = group.commands[error.verb]
-        return form_of(group, command, known_values(split(text)[2:], syntax(command)))
-    except UserError:
+    lacking = grammar.missing(text, groups)
+    if lacking is None:
         return None
-    return None
+    group = groups[lacking.root]
+    command = group.commands[lacking.verb]
+    return form_of(group, command, known_values(split(text)[2:], syntax(command)))
 
 
 def form_of(group: CommandGroup, command: Command, known: Entered | None = None) -> Form:

@@ -33,7 +33,7 @@ from bot.commands.explain import (
 )
 from bot.commands.lexer import Word
 from bot.commands.nearest import nearest
-from bot.commands.pointer import CommandError
+from bot.commands.pointer import CommandError, IncompleteCommandError
 from bot.commands.registry import Command, CommandContext, CommandGroup, Reply, Standing
 from bot.commands.signature import Argument, Syntax, syntax
 from bot.commands.verbs import family, find_verb, has_head, heads, near_heads, with_verb
@@ -119,6 +119,17 @@ def parse(text: str, groups: Groups, unconfigured: Collection[str] = ()) -> Pars
         possible = [line for line in dict.fromkeys(error.suggestions) if _parses(line, groups, unconfigured)]
         error.suggestions = tuple(possible[:_SUGGESTIONS])
         raise
+
+
+def missing(text: str, groups: Groups, unconfigured: Collection[str] = ()) -> IncompleteCommandError | None:
+    """What a command lacks that is right so far; None for every other text. Looks for nothing else to suggest."""
+    try:
+        _parse(text, groups, unconfigured)
+    except IncompleteCommandError as error:
+        return error
+    except UserError:
+        return None
+    return None
 
 
 def parse_mention(text: str, groups: Groups, unconfigured: Collection[str] = ()) -> Parsed:

@@ -158,7 +158,7 @@ class SlackReceiver:
         """
         if "command" in body:
             try:
-                return await self._on_command(body, AsyncAck())  # type: ignore[no-untyped-call]  # bolt has no annotation
+                return await self._on_command(body)
             except Exception as error:
                 return await self._on_error(error, body)
         if payloads.get(body, "type") in NEVER_OURS:
@@ -173,19 +173,19 @@ class SlackReceiver:
 
     # ---- listeners ---------------------------------------------------------------------------------------------------
 
-    async def _on_command(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
+    async def _on_command(self, body: dict[str, Any]) -> BoltResponse:
         try:
             if problem := self._foreign(body):
-                return await _whisper(ack, problem)
+                return await _whisper(problem)
             incoming = payloads.from_slash(body, self._clock.now())
         except payloads.MalformedError as error:
             return _malformed(error)
         except payloads.TooLongError as error:
-            return await _whisper(ack, str(error))
+            return await _whisper(str(error))
         if self.modals.opens_form(incoming):
-            return await ack()
+            return BoltResponse(status=200)
         stored, said = await self._store(incoming, "your command")
-        return await _whisper(ack, said) if stored in ("slow", "failed") else await ack()
+        return await _whisper(said) if stored in ("slow", "failed") else BoltResponse(status=200)
 
     async def _on_press(self, body: dict[str, Any], ack: AsyncAck) -> BoltResponse:
         user, url = payloads.get(body, "user", "id"), payloads.get(body, "response_url")
@@ -374,8 +374,9 @@ def slack_routes(receiver: SlackReceiver) -> list[web.RouteDef]:
     return [web.post(PATH, receiver.handle)]
 
 
-async def _whisper(ack: AsyncAck, said: str) -> BoltResponse:
+async def _whisper(said: str) -> BoltResponse:
     """Answer a slash command so that only the one who typed it reads it."""
+    ack = AsyncAck()  # type: ignore[no-untyped-call]  # bolt has no annotation there
     return await ack(text=escape(said), response_type="ephemeral")
 
 
