@@ -37,7 +37,11 @@ Config = Annotated[Path, Parameter(help="The configuration; every key is explain
 
 
 @app.command
-def run(*, config: Config = Path("opsbot.toml"), log: Literal["DEBUG", "INFO", "WARNING"] = "INFO") -> int:
+def run(
+    *,
+    config: Config = Path("opsbot.toml"),
+    log: Annotated[Literal["DEBUG", "INFO", "WARNING"], Parameter(help="How much goes to standard error.")] = "INFO",
+) -> int:
     """Run the bot until it is told to stop (SIGTERM or Ctrl-C). Runs in progress go on at the next start."""
     from bot.app import Bot, installed_products
     from bot.settings import read
@@ -158,7 +162,7 @@ def alive(*, config: Config = Path("opsbot.toml")) -> int:
 
 @runbook.command
 def check(
-    *paths: Annotated[Path, Parameter(help="Files or folders; without any: the runbooks of the products.")],
+    *paths: Annotated[Path, Parameter(help="Files or folders of your own, beside the runbooks of the products.")],
     format: Annotated[Literal["text", "github"], Parameter(help="github: annotations for a workflow")] = "text",
 ) -> int:
     """Show what each row of each runbook means to the bot; exit code 1 when something is wrong."""
@@ -238,7 +242,10 @@ def verify_audit(
     *,
     config: Config = Path("opsbot.toml"),
     file: Annotated[Path | None, Parameter(help="An export, instead of the database.")] = None,
-    head: Annotated[tuple[str, ...], Parameter(help="A head that you noted earlier, NUMBER:HASH; any number.")] = (),
+    head: Annotated[
+        tuple[str, ...],
+        Parameter(help="A head that you noted earlier, NUMBER:HASH; any number.", negative=(), show_default=False),
+    ] = (),
 ) -> int:
     """Walk the chain and name the first entry that was changed, removed, put in or moved; exit code 1 when one was."""
     from bot.audit_command import parse_head, verify_database, verify_file

@@ -104,7 +104,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
         ),
         (
             '[somas]\nroot = "/nonexistent"',
-            "somas.root: there is no /nonexistent; it must be the folder that holds .somas/, such as /srv/somas "
+            "somas.root: there is no /nonexistent; give the folder that holds .somas/, or leave [somas] out "
             "(it is '/nonexistent'). Example: root = \"/srv/somas\"",
         ),
         (
@@ -331,7 +331,7 @@ class TestFile:
 
     def test_not_text(self, tmp_path: Path) -> None:
         (tmp_path / "opsbot.toml").write_bytes(b"\xff\xfe\x00")
-        with pytest.raises(SettingsError, match="is not valid TOML"):
+        with pytest.raises(SettingsError, match=r"is not UTF-8 \(byte 0\); save it as UTF-8"):
             read(tmp_path / "opsbot.toml", SECRETS, ())
 
 

@@ -37,7 +37,13 @@ def trigger(cron: str, timezone: str) -> CronTrigger:
         zone = ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"there is no time zone {timezone!r}; use a name such as Europe/Berlin or UTC") from None
-    return CronTrigger.from_crontab(cron, timezone=zone)
+    try:
+        return CronTrigger.from_crontab(cron, timezone=zone)
+    except ValueError as error:
+        raise ValueError(
+            f'"{cron}" is no schedule ({str(error).rstrip(".")}); write minute, hour, day, month and weekday, such as '
+            '"0 9 * * mon-fri"'
+        ) from None
 
 
 def next_tick(each: CronTrigger, after: datetime) -> datetime | None:

@@ -70,13 +70,13 @@ class SomasSettings(ProductSettings):
         """The three mistakes that are made: nothing there, a file, the folder .somas itself or one too high."""
         root = root.expanduser()
         if not root.exists():
-            raise ValueError(f"there is no {root}; it must be the folder that holds .somas/, such as /srv/somas")
+            raise ValueError(f"there is no {root}; give the folder that holds .somas/, or leave [somas] out")
         if not root.is_dir():
-            raise ValueError(f"{root} is not a folder; it must be the folder that holds .somas/, such as /srv/somas")
+            raise ValueError(f"{root} is not a folder; give the folder that holds .somas/, or leave [somas] out")
         if root.name == ".somas":
             raise ValueError(f"{root} is .somas itself; give the folder that holds it: {root.absolute().parent}")
         if not (root / ".somas" / "projects").is_dir():
             raise ValueError(
-                f"{root} holds no .somas/projects; give the folder in which SOMAS runs, such as /srv/somas"
+                f"{root} holds no .somas/projects; give the folder in which SOMAS runs, or leave [somas] out"
             )
         return root.absolute()
