@@ -148,7 +148,7 @@ def _report(plan: Plan, row: Step, step: StepState, head: str) -> list[Block]:
     elif row.expectation:
         fields.append(("Expected", line(Code(expected(row)))))
     if step.observed:
-        fields.append(("Seen", line(Code(short(step.observed, 600)))))
+        fields.append(("Seen", line(Code(short(step.observed.replace("`", ""), 600)))))
     if step.outcome:
         fields.append(("Outcome", line(Bold(step.outcome))))
     if fields:

@@ -296,3 +296,6 @@ async def test_what_is_typed_while_the_bot_starts_is_delivered_when_it_is_up() -
             async with await entering as answer:
                 assert answer.status == 200
             assert [one.kind for one in slack.deliveries] == ["slash"]
+            async with session.post(f"{slack.page_url}page/enter", json=typed, headers=page) as answer:
+                assert answer.status == 200
+            assert "still starting" not in slack.ephemerals(ALICE, OPS)[-1].text, "it is up by now"

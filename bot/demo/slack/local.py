@@ -173,7 +173,7 @@ class LocalSlack(Modals, Sight):
 
     async def bot_is_up(self, seconds: float) -> bool:
         """Whether there is a bot to deliver to, or none is coming, waiting for it for so long."""
-        if not self.bot_is_coming:
+        if not self.bot_is_coming or self._reachable.is_set():
             return True
         try:
             await asyncio.wait_for(self._reachable.wait(), seconds)

@@ -132,7 +132,10 @@ def _shorter(blocks: tuple[Block, ...], limit: int) -> tuple[Block, ...]:
     if not limit:
         return (Note((Text("The details are in the thread."),)),)
     return tuple(
-        replace(block, text=f"{block.text[:limit]}\n… cut, the whole is in the thread")
+        replace(
+            block,
+            text=f"{block.text[:limit].rpartition(chr(10))[0] or block.text[:limit]}\n… the rest is in the thread",
+        )
         if isinstance(block, CodeBlock) and len(block.text) > limit
         else block
         for block in blocks
