@@ -26,6 +26,7 @@ from handlers.somas.facts import DEFINITIONS, PHRASES
 from handlers.somas.file_actions import ACTIONS as FILE_ACTIONS
 from handlers.somas.handler import Somas, connect
 from handlers.somas.live_facts import LIVE_DEFINITIONS
+from handlers.somas.log_actions import ACTIONS as LOG_ACTIONS
 from handlers.somas.notifications import NEWS
 from handlers.somas.report import REPORT
 from handlers.somas.settings import SETUP, SomasSettings
@@ -46,6 +47,7 @@ product = Product(
     actions=(
         *ACTIONS,
         *FILE_ACTIONS,
+        *LOG_ACTIONS,
         *dispatch.ACTIONS,
         *emergency.ACTIONS,
         *actions_switch.ACTIONS,

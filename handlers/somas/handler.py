@@ -14,7 +14,7 @@ from bot.errors import Unavailable, UserError
 from bot.handler import Observation, Provenance, Services, Target
 from bot.memory import Memory, ProcessMemory
 from bot.runbooks.model import Runbook
-from handlers.somas.agents import agent_files, agent_names
+from handlers.somas.agents import agent_names
 from handlers.somas.attention import Attention
 from handlers.somas.checked import Checked
 from handlers.somas.config import Config, config_signature, read_config
@@ -36,7 +36,7 @@ from handlers.somas.rebuild import number_of
 from handlers.somas.restart import Choice, choose
 from handlers.somas.scan import Progress, Scan
 from handlers.somas.settings import SomasSettings
-from handlers.somas.stages import STAGES
+from handlers.somas.stages import STAGES, current_name
 from handlers.somas.summary import StateSummary
 from handlers.somas.workflow_runs import WorkflowRun
 
@@ -154,6 +154,8 @@ class Somas:
             override = given.get("override") == "true"
             choice = self.decide(project, self.services.clock.now(), checkpoint=checkpoint, override=override)
             known |= {"stage": choice.stage, "why": choice.why}
+        elif "stage" in runbook.inputs and not given.get("stage") and project.state:
+            known["stage"] = current_name(project.state.current_stage)
         return known
 
     def config(self) -> Config:
@@ -247,9 +249,7 @@ class Somas:
 
     async def why_missing(self, kind: str, name: str) -> str:
         """``bot.handler.ExplainsMissing``: a project that is only an issue on GitHub has no state on this machine."""
-        if kind == "agent" and not await self.services.run_blocking(
-            agent_files, self.root, self.settings.repository_path
-        ):
+        if kind == "agent" and not await self.inventory("agent"):
             return (
                 f"Neither {self.root}/.somas/agents nor agents.agent_configs names any: set repository_path in the "
                 "section [somas] to a checkout of SOMAS's repository."

@@ -200,7 +200,9 @@ async def _now(
 
 
 async def preview_cancel_runs(handler: Somas, context: ActionContext) -> Preview:
-    github = handler.on_github()
+    github = handler.github
+    if github is None:
+        return Preview(summary=f"Ask you: {_by_hand(context.target.name)}")
     runs = await patiently(context, lambda: runs_of_project(handler, github, context.target.name))
     now = context.clock.now()
     if not runs:
@@ -214,12 +216,21 @@ async def preview_cancel_runs(handler: Somas, context: ActionContext) -> Preview
 
 async def cancel_runs(handler: Somas, context: ActionContext) -> ActionResult:
     """Those that are under way now; they end a little later."""
-    github = handler.on_github()
+    github = handler.github
+    if github is None:
+        return ActionResult(status="manual", summary=_by_hand(context.target.name))
     runs = await patiently(context, lambda: runs_of_project(handler, github, context.target.name))
     asked = [run for run in runs if await patiently(context, partial(github.cancel, run.id))]
     now = context.clock.now()
     said = f"{counted(len(asked), 'run')} asked to end" if runs else f"No run of {context.target.name} was under way"
     return ActionResult(status="done", summary=f"{said}.", evidence="\n".join(run_line(run, now) for run in runs))
+
+
+def _by_hand(project_id: str) -> str:
+    return (
+        f"GitHub is not configured: look yourself whether a workflow run of {project_id} is under way, cancel it, then "
+        "press Done."
+    )
 
 
 async def runs_of_project(

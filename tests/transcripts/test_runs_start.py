@@ -70,8 +70,10 @@ async def test_what_does_not_exist_is_told_with_the_nearest(
 
 async def test_inputs_are_told_by_name(tmp_path: Path, own: Path, somas: str, root: Path) -> None:
     async with Chat(tmp_path, somas + paths(own)) as chat:
-        await chat.types("alice", "/runs start verify-restart 42")
-        await chat.is_told("alice", "verify-restart needs stage. Add --input stage=…")
+        await chat.types("alice", "/runs start recover-from-backup 42")
+        await chat.is_told("alice", "recover-from-backup needs backup. Add --input backup=…")
+        await chat.types("alice", "/runs start verify-restart 42 --dry-run")  # the product knows where it stands
+        await chat.is_told("alice", "Watch verify until it runs or has ended")
         await chat.types("alice", "/runs start restart 42 --input stag=verify")
         await chat.is_told("alice", "restart has no input stag. Did you mean stage?", "Its inputs: stage, mode, why")
         await chat.types("alice", "/runs start restart 42 --input verify")

@@ -16,7 +16,7 @@ import pytest
 from bot.clock import ManualClock
 from bot.demo.somas_projects import generate_many
 from handlers.somas.scan import Scan
-from tests.transcript import Chat, live
+from tests.transcript import Chat, live, run_id
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "upstream" / "somas-sample"
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -127,6 +127,34 @@ async def test_hostile_texts_stay_texts_in_every_command(tmp_path: Path, sample:
         assert live([arguments for _, arguments in chat.slack.calls]) == set()
         for shown in [message.shown for message in chat.slack.space.all_messages()]:
             assert not any(unseen in shown for unseen in "\u202e\u202c\u200b\x1b")
+
+
+async def test_a_stuck_stage_without_github_is_read_by_the_bot_and_its_runs_are_looked_for_by_people(
+    tmp_path: Path, somas: str
+) -> None:
+    async with Chat(tmp_path, somas) as chat:
+        await chat.types("alice", "/runs start stuck-stage project-19")
+        card = await chat.sees("Pipeline stuck at a stage: project-19")
+        await chat.sees("✓ Step 2", "in the log of project-19", "stage_started at verify", thread=card)
+        await chat.sees("Step 3", "GitHub is not configured: look yourself whether a workflow run", thread=card)
+        await chat.presses("alice", "Done", card)
+        await chat.shows(card, "Step 8 of 8: running")
+        await chat.says("alice", "@opsbot cancel", thread=card)
+        await chat.thread(card, until="Run cancelled")
+
+
+async def test_the_log_of_a_project_is_read_step_by_step(tmp_path: Path, somas: str) -> None:
+    async with Chat(tmp_path, somas) as chat:
+        await chat.types("carol", "/runs start monitor-log project-42")
+        card = await chat.sees("Read the transition log of a project: project-42")
+        await chat.sees("✓ Step 2", "The last 20 events in the log of project-42.", thread=card)
+        await chat.sees("✓ Step 3", "events at verify in the log of project-42.", thread=card)
+        await chat.sees("✓ Step 4", "The last 4 events that failed in the log", "stage_failed at verify", thread=card)
+        await chat.sees("Step 5", "error_rate.percent", thread=card)
+        await chat.types("alice", f"/runs cancel {run_id(card)}")
+        await chat.rests()
+        chat.read()
+        chat.read(thread=card)
 
 
 async def test_what_cannot_be_answered_says_what_can_be_asked(tmp_path: Path, somas: str) -> None:
