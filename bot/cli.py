@@ -11,8 +11,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -287,13 +288,21 @@ def export(
     async def work() -> int:
         async with _database(config) as store:
             with contextlib.ExitStack() as stack:
-                to = stack.enter_context(out.open("w", encoding="utf-8")) if out else sys.stdout
+                to = stack.enter_context(_file_of_ones_own(out)) if out else sys.stdout
                 full = await audit_command.export(store, wanted, to, SystemClock().now())
         if out:
             print(f"wrote {out}: {full} entr{'y' if full == 1 else 'ies'} in full")
         return 0
 
     return _carefully(work)
+
+
+def _file_of_ones_own(path: Path) -> TextIO:
+    """To be written, and to be read by nobody else: it holds what people have typed. Raises ``UserError``."""
+    try:
+        return open(path, "w", encoding="utf-8", opener=partial(os.open, mode=0o600))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from bot.settings import read
+from bot.store import Store
 
 
 async def opsbot(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -61,6 +62,22 @@ async def test_what_the_operator_has_to_mend_is_a_message_and_no_traceback(tmp_p
     assert code == 1
     assert "docs/commands.md is stale: opsbot commands --write" in said
     assert "Traceback" not in said
+
+
+async def test_an_export_of_the_audit_log_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "opsbot.toml").write_text(
+        f'[database]\nurl = "sqlite:///{tmp_path}/opsbot.db"\n'
+        '[slack]\nchannel = "C0OPS"\n[escalation]\ncontact = "scot"\n[people.scot]\nslack = "U0SCOT"\n'
+    )
+    store = Store(f"sqlite:///{tmp_path}/opsbot.db")
+    await store.open()
+    await store.close()
+    secrets = {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_SIGNING_SECRET": "2"}
+    code, said = await opsbot(tmp_path, "audit", "export", "--out", "all.jsonl", **secrets)
+    assert (code, said) == (0, "wrote all.jsonl: 0 entries in full\n")
+    assert (tmp_path / "all.jsonl").stat().st_mode & 0o777 == 0o600
+    code, said = await opsbot(tmp_path, "audit", "export", "--out", "none/all.jsonl", **secrets)
+    assert (code, said) == (2, "opsbot: none/all.jsonl cannot be written: No such file or directory\n")
 
 
 def test_the_real_environment_overrides_the_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -104,3 +105,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in heads(there), link
     for path in re.findall(r"`((?:bot|docs|handlers|tests|docker|benchmarks)/[\w./-]+)`", page.read_text()):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_piece_of_toml_is_toml(page: Path) -> None:
+    for piece in re.findall(r"^ *```toml\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+        tomllib.loads(piece)
