@@ -33,13 +33,13 @@ from bot.store import Store
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.page import issue_message, issue_title
 from bot.surfaces.port import FilesIssues, Surface
-from bot.surfaces.step_text import plain_step, tail
+from bot.surfaces.step_text import both_ends, plain_step
 from bot.words import counted
 
 log = structlog.get_logger("opsbot.runs")
 
 READ_TIMEOUT = 60.0  # seconds for one attachment
-KEPT = 8000  # characters of one attachment, from its end
+KEPT = 8000  # characters of one attachment, from both its ends
 FIRST_RETRY, LAST_RETRY = 15.0, 600.0  # seconds
 SHOWN_AFTER = 3  # failed tries
 
@@ -298,4 +298,4 @@ def _of_step(state: RunState, number: str) -> Attachment:
 
 
 def _kept(text: str) -> str:
-    return tail(clean(text), KEPT)
+    return both_ends(clean(text), KEPT)

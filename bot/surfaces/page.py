@@ -29,7 +29,7 @@ from bot.runs.decide import allowed
 from bot.runs.model import Escalation, RunState, StepState
 from bot.runs.paging import Attachment, Fired
 from bot.surfaces.buttons import button_of, one_primary
-from bot.surfaces.step_text import Name, expected, plain_step, sentence, short, tail, title_of
+from bot.surfaces.step_text import Name, both_ends, expected, plain_step, sentence, short, title_of
 from bot.words import duration, ordinal
 
 BUTTONS_ON_PAGE = 5
@@ -55,7 +55,7 @@ def page_message(
         blocks.append(Paragraph(line(note)))
     blocks.append(Fields(_fields(state, page, row, step)))
     if step.evidence:
-        blocks.append(CodeBlock(tail(step.evidence, OUTPUT_ON_PAGE), step.language))
+        blocks.append(CodeBlock(both_ends(step.evidence, OUTPUT_ON_PAGE), step.language))
     blocks += _clauses(state, page)
     if link:
         blocks.append(Paragraph(line(Link("Open the run", link))))
@@ -174,7 +174,7 @@ def _issue(state: RunState, clause: Clause, fired: Fired) -> list[Block]:
 def _attachment(attachment: Attachment, room: int) -> Block:
     if attachment.problem:
         return Paragraph(line(Bold(f"{attachment.title}: "), f"not there. {sentence(attachment.problem)}"))
-    return CodeBlock(tail(attachment.text, room), attachment.language, attachment.title)
+    return CodeBlock(both_ends(attachment.text, room), attachment.language, attachment.title)
 
 
 def _small_print(state: RunState, page: Escalation) -> Line:

@@ -90,3 +90,11 @@ def tail(text: str, limit: int) -> str:
     end = text[-limit:]
     kept = end.partition("\n")[2] or end
     return f"… {counted(text[: len(text) - len(kept)].rstrip().count(chr(10)) + 1, 'line')} before this\n{kept}"
+
+
+def both_ends(text: str, limit: int) -> str:
+    """The first lines, which sum up, and the last ones, which say how it ended; a third of the room is for the first."""
+    if len(text) <= limit:
+        return text
+    first = text[: limit // 3].rpartition("\n")[0]
+    return f"{first}\n{tail(text[len(first) + 1 :], limit - len(first))}" if first else tail(text, limit)

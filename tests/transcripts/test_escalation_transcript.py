@@ -725,6 +725,9 @@ async def test_p1_004_starvation_that_goes_on_calls_the_second_level_with_the_me
         await chat.shows(
             page,
             "iterations_per_sec = ",
+            "hello: ",  # the measurements come first in the snapshot, and are what L2 needs
+            "state: ",
+            "Child ",
             "Step 1: Compare the round trips",
             "Step 4: If",
             "Step 5: Verify that the control loop",
