@@ -93,7 +93,7 @@ def tail(text: str, limit: int) -> str:
 
 
 def both_ends(text: str, limit: int) -> str:
-    """The first lines, which sum up, and the last ones, which say how it ended; a third of the room is for the first."""
+    """The first lines, which sum up, in a third of the room, and the last ones, which say how it ended."""
     if len(text) <= limit:
         return text
     first = text[: limit // 3].rpartition("\n")[0]

@@ -30,7 +30,7 @@ UNREADABLE = "invalid-request"  # the id under which a line is answered that the
 REQUEST_LIMIT = 65_535  # bytes of a request line; the newest crate drops the connection above 65,536
 LINE_LIMIT = 32 * 1024 * 1024  # bytes of an answer; a state grows by about 1.6 KiB per child
 LONG_LINE = 1024 * 1024  # from here on the values in a line are counted before they are read
-MOST_VALUES = 700_000  # in one line, about 10,000 children; nothing else happens while they are read
+MOST_VALUES = 200_000  # in one line, 3,000 children at least: nothing else happens while they are read, up to 0.2 s
 PUSH_LIMIT = 10_000  # lines before an answer that answer nothing
 HIGHEST = 2**128  # of the integers on the wire, which are u128 at most
 
