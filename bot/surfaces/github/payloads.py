@@ -5,6 +5,7 @@ Only the fields that are needed are decoded; everything else in a payload is ski
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +19,7 @@ from bot.surfaces.github.comments import may_hold_commands, new_commands
 
 MOST_COMMANDS = 10  # of one comment; whoever may comment could otherwise have the bot answer 8,000 times
 MARKER = "<!-- opsbot:"  # what every comment of the bot carries, see client.py
-READ_AT_ONCE = (
-    1000  # characters; at its worst such a text takes 10 ms to read, the longest that GitHub takes half a second
-)
+READ_AT_ONCE = 1000  # characters; at its worst such a text takes 10 ms to read, the longest that GitHub takes 0.8 s
 
 Accept = Callable[[Incoming], Awaitable[bool]]
 AcceptEvent = Callable[[RepositoryEvent], Awaitable[bool]]
@@ -151,13 +150,18 @@ class Reader:
         self._roots = roots
         self._mention = mention
         self._run_blocking = run_blocking
+        self._long = asyncio.Lock()
 
     def may_hold(self, body: str) -> bool:
         """Whether it is worth to look closer; quick, however long the text is."""
         return may_hold_commands(body, self._roots, self._mention)
 
     async def commands(self, text: Text, received_at: datetime) -> list[Incoming]:
-        """The new commands in order. A long text is read in a thread: nobody's comment may keep the loop busy."""
+        """The new commands in order.
+
+        A long text is read in a thread, and only one at a time: nobody's comments may keep the loop, or its turn at the
+        interpreter, from those who wait for an answer.
+        """
         if not self.may_hold(text.body):
             return []
         if MARKER in text.body:  # our own, or somebody who pretends; either way no request
@@ -165,7 +169,8 @@ class Reader:
         if len(text.body) + len(text.before or "") <= READ_AT_ONCE:
             found = new_commands(text.body, text.before, self._roots, self._mention)
         else:
-            found = await self._run_blocking(new_commands, text.body, text.before, self._roots, self._mention)
+            async with self._long:
+                found = await self._run_blocking(new_commands, text.body, text.before, self._roots, self._mention)
         written = str(text.comment) if text.comment else f"issue-{text.issue}"
         return [
             Incoming(
