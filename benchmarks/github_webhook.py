@@ -2,8 +2,9 @@
 
 ``make bench`` prints one table, measured in one interleaved run on one core: compare the ratios. The delivery is an
 ``issue_comment`` of 25 KB without a command, what a busy repository sends most; *repeated* is one that was handled
-before, *uninteresting* an event that nobody listens to. *A command* is stored on the disk before it is answered. What
-opsbot is asked is the whole bot, as ``opsbot run`` starts it. gidgethub and Probot are installed into a temporary
+before, *uninteresting* an event that nobody listens to. A command is stored on the disk before it is answered; what the
+least of that costs is shown by aiohttp that also commits one row. What opsbot is asked is the whole bot, as ``opsbot
+run`` starts it. gidgethub and Probot are installed into a temporary
 folder from PyPI and npm; who cannot be installed is left out, and that is said.
 """
 
@@ -33,6 +34,7 @@ ROUNDS = 6
 REQUESTS = 1500  # a round, a contender and a number of connections
 COMMANDS = 200
 CONNECTIONS = (1, 16)
+HMAC_ONLY, AND_A_ROW = "aiohttp and HMAC only", "aiohttp, HMAC and one SQLite row"
 ORDINARY, REPEATED, UNINTERESTING = "", ", repeated", ", uninteresting"
 
 AIOHTTP = """
@@ -46,6 +48,23 @@ async def handle(request):
 app = web.Application(client_max_size=2**21)
 app.router.add_post("/github/webhook", handle)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
+"""
+
+AIOHTTP_AND_A_ROW = """
+import hashlib, hmac, sqlite3, sys
+from aiohttp import web
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE inbox (id TEXT, body BLOB)")
+async def handle(request):
+    body = await request.read()
+    good = "sha256=" + hmac.digest(b"benchmark", body, "sha256").hex()
+    if not hmac.compare_digest(good, request.headers["X-Hub-Signature-256"]):
+        return web.Response(status=401)
+    database.execute("INSERT INTO inbox VALUES (?, ?)", (request.headers["X-GitHub-Delivery"], body[:500]))
+    return web.Response(status=202)
+app = web.Application(client_max_size=2**21)
+app.router.add_post("/github/webhook", handle)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=None, access_log=None)
 """
 
 GIDGETHUB = """
@@ -198,7 +217,8 @@ def requests_of(kind: str, bodies: list[bytes]) -> list[bytes]:
 def peers(folder: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
     """The commands of those that can be installed, by name, without the port."""
     found: dict[str, tuple[list[str], dict[str, str]]] = {
-        "aiohttp and HMAC only": ([sys.executable, "-c", AIOHTTP], {})
+        HMAC_ONLY: ([sys.executable, "-c", AIOHTTP], {}),
+        AND_A_ROW: ([sys.executable, "-c", AIOHTTP_AND_A_ROW, str(folder / "rows.db")], {}),
     }
     python = folder / "python"
     install = [
@@ -276,7 +296,7 @@ async def until_up(contender: Contender) -> None:
 async def measure(contenders: list[Contender]) -> None:
     bodies = [payload(number) for number in range(64)]
     turns = [(contender, ORDINARY) for contender in contenders]
-    turns += [(contenders[-1], REPEATED), (contenders[-1], UNINTERESTING)]
+    turns += [(each, kind) for each in (contenders[0], contenders[-1]) for kind in (REPEATED, UNINTERESTING)]
     for contender, kind in turns:
         await until_up(contender)
         await load(contender, kind, requests_of(kind, bodies), 16)  # warm
@@ -299,8 +319,9 @@ async def store_commands(contender: Contender) -> list[float]:
     return times
 
 
-def show(contenders: list[Contender], stored: list[float]) -> None:
-    reference = statistics.median(contenders[0].cpu[ORDINARY])
+def show(contenders: list[Contender], stored: dict[str, list[float]]) -> None:
+    """Each kind of delivery beside the same kind of the reference: bytes that come again are warmer than new ones."""
+    reference = {kind: statistics.median(cpu) for kind, cpu in contenders[0].cpu.items()}
     table = Table(title=f"A delivery of 25 KB, {ROUNDS} rounds")
     for column in ("", "CPU µs", "CPU / HMAC only", "per second, 16 at once", "p50 ms", "p99 ms"):
         table.add_column(column, justify="right" if column else "left")
@@ -312,30 +333,26 @@ def show(contenders: list[Contender], stored: list[float]) -> None:
             table.add_row(
                 contender.name + kind,
                 f"{statistics.median(cpu):.0f}",
-                f"{statistics.median(cpu) / reference:.2f}",
+                f"{statistics.median(cpu) / reference[kind]:.2f}",
                 f"{statistics.median(contender.per_second[kind]):.0f}",
                 f"{statistics.median(times):.2f}",
                 f"{statistics.quantiles(times, n=100)[98]:.1f}",
             )
     console = Console(width=120)
     console.print(table)
-    p99 = statistics.quantiles(stored, n=100)[98]
-    console.print(
-        f"A command, stored and answered, 16 at once: p50 {statistics.median(stored):.1f} ms, p99 {p99:.1f} ms"
-    )
-    goals = [
-        ("opsbot", figures["opsbot"] / reference, 1.2),
-        ("opsbot, repeated", figures["opsbot, repeated"] / reference, 1.05),
-    ]
-    goals.append(("opsbot, uninteresting", figures["opsbot, uninteresting"] / reference, 1.05))
-    for name, ratio, most in goals:
+    console.print(f"{COMMANDS} commands, each on the disk before its 202, 16 at once:")
+    for name, times in stored.items():
+        p99 = statistics.quantiles(times, n=100)[98]
+        console.print(f"  {name}: p50 {statistics.median(times):.1f} ms, p99 {p99:.1f} ms")
+    for kind, most in ((ORDINARY, 1.2), (REPEATED, 1.05), (UNINTERESTING, 1.05)):
+        name, ratio = f"opsbot{kind}", figures[f"opsbot{kind}"] / reference[kind]
         console.print(
             f"{'met' if ratio <= most else 'NOT MET'}: CPU of {name} is {ratio:.2f} of HMAC only, at most {most}"
         )
-    speed = {each.name: statistics.median(each.per_second[ORDINARY]) for each in contenders}
-    if "Probot 14" in speed:
-        ratio = speed["opsbot"] / speed["Probot 14"]
-        console.print(f"{'met' if ratio >= 2 else 'NOT MET'}: {ratio:.2f} times Probot's throughput, at least 2")
+    if "Probot 14" in figures:
+        # By CPU: all run on one core, and who asks them in Python is slower than any of them.
+        ratio = figures["Probot 14"] / figures["opsbot"]
+        console.print(f"{'met' if ratio >= 2 else 'NOT MET'}: {ratio:.2f} times Probot's deliveries a core, at least 2")
 
 
 async def main() -> None:
@@ -348,7 +365,9 @@ async def main() -> None:
             contenders = start(Path(name), github.api_url, github.token)
             try:
                 await measure(contenders)
-                stored = await store_commands(contenders[-1])
+                stored = {
+                    each.name: await store_commands(each) for each in contenders if each.name in (AND_A_ROW, "opsbot")
+                }
             finally:
                 for contender in contenders:
                     contender.process.kill()

@@ -62,10 +62,9 @@ class Inbox:
         if self._calm.is_set():
             self._calm.clear()
             loop.call_later(QUIET, self._is_it_calm, loop)
-        # What stands in a comment is given a reaction in the same transaction.
-        if self._file and not incoming.on_github:
+        if self._file:
             try:
-                return await self._file.add(incoming.key, stored, incoming.received_at)
+                return await self._file.add(incoming.key, stored, incoming.received_at, reactions.due(incoming))
             except sqlite3.Error as error:  # as the store would raise it
                 raise sa.exc.OperationalError("INSERT INTO opsbot_inbox", None, error) from error
         accepted: asyncio.Future[bool] = loop.create_future()

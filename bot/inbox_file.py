@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import structlog
 
@@ -34,6 +35,12 @@ PATIENCE = 30.0  # seconds; the same as the store's
 
 _INSERT = "INSERT INTO opsbot_inbox (key, incoming, received_at, handled, outcome) VALUES"
 _ROW = "(?, ?, ?, 0, '')"
+_REACTION = (  # see bot/reactions.py
+    "INSERT INTO opsbot_reactions "
+    "(comment, surface, channel, thread, comment_id, created_at, shown, reaction, settled) VALUES "
+    "(:comment, :surface, :channel, :thread, :comment_id, :created_at, '', '', 0) "
+    "ON CONFLICT (comment) DO UPDATE SET settled = 0"
+)
 
 
 @cache
@@ -46,6 +53,7 @@ class _Waiting:
     key: str
     incoming: str
     received_at: datetime
+    reaction: dict[str, Any] | None
     accepted: asyncio.Future[bool]
 
 
@@ -69,14 +77,16 @@ class InboxFile:
         """Whether somebody waits to be acknowledged."""
         return self._busy
 
-    def add(self, key: str, incoming: str, received_at: datetime) -> asyncio.Future[bool]:
+    def add(
+        self, key: str, incoming: str, received_at: datetime, reaction: dict[str, Any] | None = None
+    ) -> asyncio.Future[bool]:
         """Whether the row is new, as soon as it is on the disk; or the ``sqlite3.Error`` because of which it is not.
 
-        Whoever stops waiting for it does not take it back.
+        ``reaction``: the row of what becomes due with a new command, in the same transaction. Whoever stops waiting for it does not take it back.
         """
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[bool] = loop.create_future()
-        self._gathered.append(_Waiting(key, incoming, received_at, accepted))
+        self._gathered.append(_Waiting(key, incoming, received_at, reaction, accepted))
         if not self._busy:
             self._busy = True
             loop.call_soon(self._hand_over, loop)  # after everybody else whose turn it is now
@@ -131,24 +141,35 @@ class InboxFile:
 
     def _store(self, batch: Sequence[_Waiting]) -> set[str] | Exception:
         """The keys that are new."""
-        values: list[str] = []
-        for each in batch:
-            received_at = each.received_at.astimezone(UTC).isoformat(timespec="microseconds")
-            values += each.key, redacted_json(each.incoming), received_at
         try:
             connection = self._connect()
-            done = self._execute(connection, _insert(len(batch)), values)
-            if done.rowcount == len(batch):
-                return {each.key for each in batch}
-            if not done.rowcount:
-                return set()
-            # one statement numbers its rows without a gap
-            first = (done.lastrowid or 0) - done.rowcount
-            query = "SELECT key FROM opsbot_inbox WHERE number > ? AND number <= ?"
-            return {key for (key,) in connection.execute(query, (first, done.lastrowid))}
+            if not any(each.reaction for each in batch):
+                return self._insert_all(connection, batch)  # a statement is a transaction
+            self._execute(connection, "BEGIN IMMEDIATE", ())
+            news = self._insert_all(connection, batch)
+            due = [
+                each.reaction | {"created_at": _instant(each)} for each in batch if each.reaction and each.key in news
+            ]
+            connection.executemany(_REACTION, due)
+            connection.execute("COMMIT")
+            return news
         except Exception as error:
             self._disconnect()  # a full or a failing disk: the next one begins anew
             return error
+
+    def _insert_all(self, connection: sqlite3.Connection, batch: Sequence[_Waiting]) -> set[str]:
+        values: list[str] = []
+        for each in batch:
+            values += each.key, redacted_json(each.incoming), _instant(each)
+        done = self._execute(connection, _insert(len(batch)), values)
+        if done.rowcount == len(batch):
+            return {each.key for each in batch}
+        if not done.rowcount:
+            return set()
+        # one statement numbers its rows without a gap
+        first = (done.lastrowid or 0) - done.rowcount
+        query = "SELECT key FROM opsbot_inbox WHERE number > ? AND number <= ?"
+        return {key for (key,) in connection.execute(query, (first, done.lastrowid))}
 
     def _execute(self, connection: sqlite3.Connection, statement: str, values: Sequence[str]) -> sqlite3.Cursor:
         given_up_at = time.monotonic() + PATIENCE
@@ -173,3 +194,7 @@ class InboxFile:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _instant(each: _Waiting) -> str:
+    return each.received_at.astimezone(UTC).isoformat(timespec="microseconds")

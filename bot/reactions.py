@@ -52,23 +52,29 @@ def comment_of(incoming: Incoming) -> str:
     return head + mark if incoming.on_github and found else ""
 
 
-async def heard(store: Store, connection: AsyncConnection, incoming: Incoming) -> None:
-    """A new command of a comment was stored: in the same transaction its reaction becomes due."""
+def due(incoming: Incoming) -> dict[str, Any] | None:
+    """The row of the reaction that becomes due with a new command of a comment; None for any other command."""
     comment = comment_of(incoming)
     if not comment:
+        return None
+    return {
+        "comment": comment,
+        "surface": incoming.place.surface,
+        "channel": incoming.place.channel,
+        "thread": incoming.place.thread,
+        "comment_id": incoming.comment_id,
+        "created_at": incoming.received_at,
+    }
+
+
+async def heard(store: Store, connection: AsyncConnection, incoming: Incoming) -> None:
+    """A new command of a comment was stored: in the same transaction its reaction becomes due."""
+    row = due(incoming)
+    if row is None:
         return
     reactions = tables.reactions
-    await connection.execute(
-        store.insert_new(reactions).values(
-            comment=comment,
-            surface=incoming.place.surface,
-            channel=incoming.place.channel,
-            thread=incoming.place.thread,
-            comment_id=incoming.comment_id,
-            created_at=incoming.received_at,
-        )
-    )
-    await connection.execute(reactions.update().where(reactions.c.comment == comment).values(settled=False))
+    await connection.execute(store.insert_new(reactions).values(**row))
+    await connection.execute(reactions.update().where(reactions.c.comment == row["comment"]).values(settled=False))
 
 
 async def became(connection: AsyncConnection, incoming: Incoming, outcome: str, run_id: str = "") -> None:
