@@ -82,7 +82,8 @@ class InboxFile:
     ) -> asyncio.Future[bool]:
         """Whether the row is new, as soon as it is on the disk; or the ``sqlite3.Error`` because of which it is not.
 
-        ``reaction``: the row of what becomes due with a new command, in the same transaction. Whoever stops waiting for it does not take it back.
+        ``reaction``: the row of what becomes due with a new command, in the same transaction. Whoever stops waiting for
+        it does not take it back.
         """
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[bool] = loop.create_future()
