@@ -417,6 +417,10 @@ def _bind(text: str, words: Sequence[Word], group: CommandGroup, command: Comman
                 arguments = _bound(command, tuple(_tokens(words[2:], known, greedy=False)))
         if arguments is None:
             raise explain(error, text, words, group, command, known) from error
+    except OverflowError as error:
+        longest = max(words[2:], key=lambda word: len(word.value))
+        about = f"/{group.root} help {command.verb}"
+        raise fault(f"{said(longest.value)} is too large.", text, longest, (about,)) from error
     _exclude(text, words, known, arguments)
     return {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from bot.app import installed_products
+from bot.commands.grammar import parse
+from bot.commands.lexer import quote
+from bot.commands.signature import syntax
+from bot.errors import UserError
 from bot.reports.chart import Bar, ChartData, draw, picture
+from bot.runs.commands import runs
 from handlers.somas.issue_breaker import history
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -51,3 +58,35 @@ async def test_what_draws_the_picture_knows_no_secret(monkeypatch: pytest.Monkey
     monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
     assert await picture(bars("project-42"))
     assert "PATH" in given and "SLACK_BOT_TOKEN" not in given
+
+
+GROUPS = {"runs": runs, **{product.name: product.commands for product in installed_products()}}
+NASTY = (
+    "9" * 22,
+    "9" * 5000,
+    "9" * 22 + "d",
+    "-" + "9" * 22 + "h",
+    "1e999",
+    "nan",
+    "inf",
+    "0x7f",
+    "\u0663",
+    "\ud800",
+    "",
+)
+
+
+@pytest.mark.parametrize("root", GROUPS)
+def test_no_value_is_more_than_a_command_can_refuse(root: str) -> None:
+    """What is not understood is told with the place; nothing but a ``UserError`` ever comes out of it."""
+    group = GROUPS[root]
+    for command in group.commands.values():
+        known = syntax(command)
+        needed = [quote("x") for each in known.arguments if each.positional and each.required]
+        for argument in known.arguments:
+            if argument.type is str or argument.flag:
+                continue
+            for value in NASTY:
+                given = quote(value) if argument.positional else f"{argument.spelled}={quote(value)}"
+                with contextlib.suppress(UserError):
+                    parse(f"/{root} {command.verb} {' '.join(needed)} {given}", GROUPS, ())
