@@ -43,7 +43,8 @@ TRIGGERS = {
     '/somas restart p --reason "say \\"hi\\""': ['/somas restart p --reason "say \\"hi\\""'],
     "/somas restart p <!-- --full -->": ["/somas restart p"],
     "> a quote\n\n/somas status": ["/somas status"],
-    "<details>\n<summary>more</summary>\n\n/somas status\n\n</details>": ["/somas status"],
+    "<details>\n\nlog\n\n</details>\n\n/somas status": ["/somas status"],
+    "see[^1]\n\n[^1]: a note\n\n/somas status": ["/somas status"],
     "<code>\n\n/somas a\n\n</code>\n\n/somas b": ["/somas b"],
     "/somas sta\u200btus": ["/somas status"],  # copied from an answer of ours
     "/somas unknown-verb": ["/somas unknown-verb"],
@@ -124,6 +125,10 @@ MUST_NOT_TRIGGER = [
     "@opsbot[bot]x status",
     "@ opsbot status",
     "!\n[x](/somas status)",
+    "<details>\n<summary>more</summary>\n\n/somas status\n\n</details>",  # folded away: a log that was pasted
+    "see[^1]\n\n[^1]: a note\n/somas status",  # still part of the footnote
+    "[^gone]: nobody sees a footnote\r\n/somas status",
+    "see[^1]\n\n[^1]:\n    a note\n\n    /somas status",
 ]
 
 

@@ -230,7 +230,8 @@ async def test_a_label_that_came_too_late_is_never_set(tmp_path: Path, root: Pat
         await chat.presses("scotlaclair", "Acknowledge", page)
         await chat.shows(page, "Acknowledged by scotlaclair")
         chat.github.heal()
-        await chat.passes(minutes=2)
+        for _ in range(4):  # what was on its way when GitHub came back may open the breaker once more, for a minute
+            await chat.passes(minutes=1)
         assert chat.github.labels(42) == []
         await chat.types("alice", f"/runs cancel {run_id(card)}")
         await chat.sees_comment("Cancelled at step 6 of 6")

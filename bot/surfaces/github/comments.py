@@ -27,10 +27,12 @@ _CONTAINERS = {"blockquote_open", "bullet_list_open", "ordered_list_open", "tabl
 _SHOWING_TAGS = frozenset(
     re.findall(
         r"\w+",
-        "a blockquote code del dl h1 h2 h3 h4 h5 h6 kbd li ol pre q s samp script strike style sub summary sup svg "
-        "table template textarea title tt ul var",
+        "a blockquote code del details dl h1 h2 h3 h4 h5 h6 kbd li ol pre q s samp script strike style sub summary sup "
+        "svg table template textarea title tt ul var",
     )
 )
+_FOOTNOTE = re.compile(r" {0,3}\[\^[^\]\s]+\]:")
+_LINE_BREAK = re.compile(r"\r\n?|\n")
 # An escaped quote or backslash is also one to the command line; any other escape only protects from Markdown.
 _KEPT_ESCAPES = {'\\"', "\\'", "\\\\"}
 
@@ -56,6 +58,7 @@ def commands_in(body: str, roots: Collection[str], mention: str = "opsbot") -> l
     shared: dict[str, Any] = {}  # link references, for all paragraphs
     found: list[FoundCommand] = []
     html = _OpenTags()
+    notes = _footnotes(body)
     depth = 0
     parser = _parser()
     for token in parser.parse(body, shared):
@@ -76,6 +79,7 @@ def commands_in(body: str, roots: Collection[str], mention: str = "opsbot") -> l
                 FoundCommand(_spoken(match, line.text, roots, mention), first_line + line.number)
                 for line in _lines(children, html)
                 if depth == 0 and line.plain_start and (match := address.match(line.text))
+                if first_line + line.number not in notes
             )
     return found
 
@@ -106,6 +110,19 @@ def new_commands(
             digest = sha256(command.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
             fresh.append((f"{occurrence}:{digest}", command))
     return fresh
+
+
+def _footnotes(body: str) -> set[int]:
+    """The lines of ``[^1]: text``, which GitHub moves to the end of the comment or does not show at all."""
+    if "[^" not in body:
+        return set()
+    found: set[int] = set()
+    inside = False
+    for number, line in enumerate(_LINE_BREAK.split(body), start=1):
+        inside = bool(_FOOTNOTE.match(line)) or (inside and bool(line.strip()))
+        if inside:
+            found.add(number)
+    return found
 
 
 @dataclass(slots=True)
