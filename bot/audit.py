@@ -26,6 +26,13 @@ log = structlog.get_logger("opsbot.audit")
 
 AT_ONCE = 1000  # rows that are read or deleted in one go
 
+# Built once: every step of a run asks it twice.
+_HEAD = sa.select(
+    tables.audit_head.c.number,
+    tables.audit_head.c.hash,
+    sa.exists().where(tables.audit.c.key == sa.bindparam("wanted")).label("known"),
+).with_for_update(of=tables.audit_head)
+
 
 def _clean(entry: Entry) -> Entry:
     """Without secrets; one look at the whole of it is enough when there are none."""
@@ -73,13 +80,11 @@ class AuditLog:
 
     async def _lock(self, connection: AsyncConnection, key: str) -> Head | None:
         """The head, locked; None when the key was added before."""
-        heads, audit = tables.audit_head, tables.audit
-        known = sa.exists().where(audit.c.key == key)
-        query = sa.select(heads.c.number, heads.c.hash, known.label("known")).with_for_update(of=heads)
-        found = (await connection.execute(query)).first()
+        found = (await connection.execute(_HEAD, {"wanted": key})).first()
         if found is None:
-            await connection.execute(self.store.insert_new(heads).values(id=1, number=0, hash=GENESIS, pruned=0))
-            found = (await connection.execute(query)).one()
+            first = self.store.insert_new(tables.audit_head).values(id=1, number=0, hash=GENESIS, pruned=0)
+            await connection.execute(first)
+            found = (await connection.execute(_HEAD, {"wanted": key})).one()
         return None if found.known else Head(found.number, found.hash)
 
     async def note(self, key: str, *entries: Entry) -> None:

@@ -34,6 +34,11 @@ log = structlog.get_logger("opsbot.runs")
 T = TypeVar("T")
 
 
+_SAVED = tables.runs.update().where(
+    tables.runs.c.id == sa.bindparam("run"), tables.runs.c.version == sa.bindparam("decided_about")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """One thing to say, drawn for one surface, ready for the outbox."""
@@ -92,16 +97,17 @@ class Record:
                 await self.audit.add(connection, f"letter:{letter.number}", ignored(before, event))
             return
         stored = await connection.execute(
-            tables.runs.update()
-            .where(tables.runs.c.id == run_id, tables.runs.c.version == before.version)
-            .values(
-                version=after.version,
-                open=not after.over,
-                status=after.status,
-                next_due=next_due(after),
-                state=after.model_dump_json(),
-                continuation=0,
-            )
+            _SAVED,
+            {
+                "run": run_id,
+                "decided_about": before.version,
+                "version": after.version,
+                "open": not after.over,
+                "status": after.status,
+                "next_due": next_due(after),
+                "state": after.model_dump_json(),
+                "continuation": 0,
+            },
         )
         if stored.rowcount != 1:
             raise MovedOn

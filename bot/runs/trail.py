@@ -154,6 +154,8 @@ def _run(before: RunState, after: RunState) -> Iterable[Told]:
 
 
 def _changed(old: BaseModel, new: BaseModel) -> list[str]:
+    if old is new:  # so it is with every step but the one at work
+        return []
     return [name for name in type(new).model_fields if getattr(old, name) != getattr(new, name)]
 
 
