@@ -278,6 +278,15 @@ def test_lines_stand_under_one_another() -> None:
     assert "".join(texts) == "✓  1. Query\n▶  2. Quarantine"
 
 
+def test_three_buttons_are_in_sight_and_the_others_behind_dots() -> None:
+    five = tuple(Button(name, f"/runs {name.lower()} 01JABC") for name in ("Ack", "Retry", "Done", "Skip", "Cancel"))
+    drawn = draw(message(Buttons(five)), {})
+    judge(drawn, PEOPLE.values())
+    (row,) = [block for block in drawn.blocks if block["type"] == "actions"]
+    assert [element["type"] for element in row["elements"]] == ["button", "button", "button", "overflow"]
+    assert [option["text"]["text"] for option in row["elements"][-1]["options"]] == ["Skip", "Cancel"]
+
+
 def test_a_command_that_no_button_can_hold_is_shown_instead() -> None:
     drawn = draw(message(Buttons((Button("Restart", "/somas restart " + "x" * 2_000),))), {})
     judge(drawn, PEOPLE.values())

@@ -179,6 +179,27 @@ async def test_another_workspace_reads_why_nothing_was_done(bot: Bot) -> None:
     assert not bot.notebook.entries
 
 
+async def test_somebody_of_another_organisation_presses_in_vain(bot: Bot) -> None:
+    """In a channel that is shared with them they see the buttons."""
+    pressed = {
+        "type": "block_actions",
+        "api_app_id": "A0OPS",
+        "team": {"id": "T0OPS"},
+        "user": {"id": "U0ALICE", "team_id": "T0PARTNER"},
+        "container": {"type": "message", "message_ts": "1.1", "channel_id": "C0OPS"},
+        "channel": {"id": "C0OPS"},
+        "trigger_id": "1.2.3",
+        "actions": [{"type": "button", "action_id": "opsbot:0", "action_ts": "1.2", "value": "/runs cancel 01JABC"}],
+    }
+    assert await bot.signed_payload(pressed) == (200, "")
+    assert not bot.notebook.entries
+    told = await bot.slack.wait_for(lambda: bot.slack.ephemerals("U0ALICE", "C0OPS"))
+    assert told[0].text == "You are of another organisation than this opsbot, so nothing was done."
+    own = {**pressed, "user": {"id": "U0ALICE", "team_id": "T0OPS"}}
+    assert await bot.signed_payload(own) == (200, "")
+    assert [each.text for each in bot.notebook.entries.values()] == ["/runs cancel 01JABC"]
+
+
 async def test_before_slack_was_reached_nothing_is_taken() -> None:
     async with running_bot() as bot:
         bot.surface._identity = None
