@@ -32,6 +32,7 @@ from bot.housekeeping import Housekeeper
 from bot.inbox import Inbox
 from bot.incoming import Incoming, Place
 from bot.leader import Leadership
+from bot.loop_lag import LoopLag
 from bot.metrics import Metrics
 from bot.names import Names
 from bot.page_delivery import PageDelivery
@@ -269,6 +270,9 @@ class Bot:
             others=pages.others,
             wake=engine.changed.set,
         )
+        lag = LoopLag()
+        self._tasks.append(asyncio.create_task(lag.run(), name="opsbot loop lag"))
+        self.metrics.stall.set_function(lag.longest)
         self.metrics.alarms.set_function(lambda: len(watchdog.alarms))
         self.metrics.heartbeats.set_function(lambda: watchdog.heartbeats)
         self.metrics.looked_at.set_function(lambda: watchdog.looked_at.timestamp() if watchdog.looked_at else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import ipaddress
 import os
@@ -63,6 +64,9 @@ def run(
             await asyncio.wait([starting])
             return 0
         await starting
+        # What is there now stays, and Python would go through all of it while everybody waits, every now and then.
+        gc.collect()
+        gc.freeze()
         either: list[asyncio.Future[Any]] = [told_to_stop, bot.lost]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if bot.lost.done():

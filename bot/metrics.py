@@ -34,6 +34,11 @@ class Metrics:
         self.looked_at = Gauge(
             "opsbot_watchdog_last_look_timestamp_seconds", "When the watchdog looked last", registry=self.registry
         )
+        self.stall = Gauge(
+            "opsbot_loop_longest_stall_seconds",
+            "For how long the bot answered nobody, at worst, since this was asked last",
+            registry=self.registry,
+        )
         self.heartbeats = Gauge("opsbot_watchdog_heartbeats", "Heartbeats that were taken", registry=self.registry)
 
     async def refresh(self) -> None:
