@@ -12,6 +12,7 @@ import asyncio
 import json
 import resource
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from bot import store as tables
 from bot.clock import ManualClock, Signal
 from bot.demo.somas_projects import generate
 from bot.handler import Services
+from bot.loop_lag import collect_seldom
 from bot.reports.model import Crossing, Reading
 from bot.reports.runner import Report, ReportRunner
 from bot.runs.perform import Connected
@@ -102,6 +104,8 @@ async def measure(folder: Path, count: int) -> list[tuple[str, ...]]:
     report = Report("hourly", settings, Connected(product, handler), "")
     surface = SlackPort(SlackSurface("xoxb-none", clock), {})
     runner = ReportRunner(store, clock, [report], {"slack": surface}, Signal(), str, nobody, timedelta(days=365))
+    collect_seldom()  # as `opsbot run` does
+    sys.setswitchinterval(0.001)
     stalls = Stalls()
     rows: list[tuple[str, ...]] = []
     for number, name in enumerate(("first", "unchanged", "ten changed"), start=1):

@@ -12,7 +12,6 @@ message stored, on the same kind of database; posting it is not in it. ``reads``
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import resource
@@ -248,12 +247,12 @@ async def our_crowd(folder: Path, runs: int, at_once: int) -> Figures:
     import sqlalchemy as sa
 
     from bot import store as tables
+    from bot.loop_lag import collect_seldom
 
     ours = _Ours(folder, seconds=0.05)
     await ours.open()
     await ours.until(await ours.start("changes", steps=1), "done")  # what is imported and compiled once
-    gc.collect()  # as `opsbot run` does
-    gc.freeze()
+    collect_seldom()  # as `opsbot run` does
     lag = asyncio.create_task(_lag())
     began = time.perf_counter()
     ids = await asyncio.gather(*(ours.start("changes", steps=5, budget=10) for _ in range(runs)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import http.client
 import ipaddress
 import os
@@ -46,6 +45,7 @@ def run(
 ) -> int:
     """Run the bot until it is told to stop (SIGTERM or Ctrl-C). Runs in progress go on at the next start."""
     from bot.app import Bot, installed_products
+    from bot.loop_lag import collect_seldom
     from bot.settings import read
 
     logs.configure(log)
@@ -64,9 +64,7 @@ def run(
             await asyncio.wait([starting])
             return 0
         await starting
-        # What is there now stays, and Python would go through all of it while everybody waits, every now and then.
-        gc.collect()
-        gc.freeze()
+        collect_seldom()
         either: list[asyncio.Future[Any]] = [told_to_stop, bot.lost]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if bot.lost.done():

@@ -164,7 +164,9 @@ class ReportRunner:
         image = await self._picture(report, reading) if report.settings.chart else None
         now = self.clock.now()
         late = tick if now - tick > timedelta(minutes=2) else None
-        async with self.store.write() as connection:
+
+        async def work(connection: AsyncConnection) -> bool:
+            """All of it in the thread that writes: of thousands of projects it computes for a while."""
             first = await connection.execute(
                 self.store.insert_new(tables.report_ticks)
                 .values(key=key, done_at=now)
@@ -189,6 +191,10 @@ class ReportRunner:
             worse = [each for each in told.crossings if each.after == "critical" and each.worse]
             if worse and report.settings.escalate:
                 await self.alarm(connection, report, worse, reading, key)
+            return True
+
+        if not await self.store.transaction(work):
+            return False
         self.changed.set()
         if self.afterwards is not None:
             await self.afterwards()
