@@ -15,7 +15,8 @@ from handlers.somas.scan_decode import add_lines
 from handlers.somas.state import LARGEST_FILE
 from handlers.somas.tally import Tally
 
-CHUNK = 1024 * 1024  # bytes of a log that are decoded at a time
+CHUNK = 128 * 1024  # bytes of a log that are decoded at a time: more would not stay in the processor's cache
+SMALL = 1024 * 1024  # bytes of a log that costs nothing to be read again
 FINGERPRINT = 256  # bytes before the place where the reading stopped: still there when the log was only appended to
 
 Signature = tuple[int, int, int]  # inode, size, time of change in nanoseconds
@@ -129,6 +130,6 @@ def count_log(descriptor: int, found: os.stat_result, known: LogRead | None = No
 
 def _still_there(descriptor: int, known: LogRead, size: int) -> bool:
     """Whether the log was only appended to. A small one that did not grow is read again: that costs nothing."""
-    if size < known.size or (size == known.size and size <= CHUNK):
+    if size < known.size or (size == known.size and size <= SMALL):
         return False
     return os.pread(descriptor, len(known.tail), known.offset - len(known.tail)) == known.tail

@@ -27,8 +27,8 @@ _FRAMES = (
 def generate_many(root: Path, count: int, now: datetime, seed: int = 7) -> None:
     """Write ``count`` projects, project-1 and on, none of them damaged: what a year of SOMAS leaves.
 
-    A third is through, most run since yesterday, a few have failed, wait for a person or stand still. A state.json
-    has 3 to 9 kB, a project 25 log entries and 2 dead letters on average, each with the traceback that the runner adds.
+    A third is through, most were given up on the way; some run since yesterday, have failed or wait for a person. A
+    state.json has 3 to 9 kB, a project 25 log entries and 2 dead letters on average, each with a traceback.
     Raises ``FileExistsError`` when the configuration is there already.
     """
     projects = root / ".somas" / "projects"
@@ -48,8 +48,9 @@ def _history(root: Path, number: int, now: datetime, seed: int) -> tuple[bytes, 
     name = f"project-{900_000_000 + number}"
     through = rng.random() < 0.3
     stages = len(STAGES) if through else rng.choice((1, 2, 3, 4, 5, 6, 7, 8))
-    old = through or rng.random() < 0.1
-    writer = ProjectWriter(root, name, now - timedelta(hours=rng.uniform(30, 8000) if old else 22), rng)
+    given_up = not through and rng.random() < 0.85
+    age = rng.uniform(30, 8000) if through or given_up else rng.uniform(14, 30)
+    writer = ProjectWriter(root, name, now - timedelta(hours=age), rng)
     writer.initialize_project(900_000_000 + number, f"Project {number}")
     ends_badly = not through and rng.random() < 0.05
     for stage in STAGES[:stages]:
@@ -64,7 +65,9 @@ def _history(root: Path, number: int, now: datetime, seed: int) -> tuple[bytes, 
             writer.fail_stage(stage, _error(rng, writer.now, stage))
             return _files(name, writer)
         writer.complete_stage(stage, [ARTIFACTS[stage]])
-    if not through and rng.random() < 0.05:
+    if given_up:
+        writer.update_state(status="cancelled")
+    elif not through and rng.random() < 0.1:
         writer.update_state(status="waiting")
     elif not through:
         writer.start_stage(STAGES[stages], AGENTS[STAGES[stages]])
