@@ -316,7 +316,7 @@ def _total(
     line, said = section.labels.get("total", (0, ""))
     if not said:
         return None, None
-    found = _TOTAL.fullmatch(said)
+    found = _TOTAL.fullmatch(" ".join(said.split()))
     total, sla = (found["total"], found["remark"] or "") if found else (said, "")
     try:
         promised = _SLA.search(sla)

@@ -16,6 +16,8 @@ from bot.commands.lexer import quote
 from bot.commands.signature import syntax
 from bot.errors import UserError
 from bot.reports.chart import Bar, ChartData, draw, picture
+from bot.runbooks.document import parse_document
+from bot.runbooks.problems import RunbookError
 from bot.runs.commands import runs
 from handlers.somas.issue_breaker import history
 
@@ -90,3 +92,11 @@ def test_no_value_is_more_than_a_command_can_refuse(root: str) -> None:
                 given = quote(value) if argument.positional else f"{argument.spelled}={quote(value)}"
                 with contextlib.suppress(UserError):
                     parse(f"/{root} {command.verb} {' '.join(needed)} {given}", GROUPS, ())
+
+
+def test_a_runbook_full_of_blanks_is_read_in_no_time() -> None:
+    table = "| Step | Action | Expected Metrics | Estimated Duration |\n|---|---|---|---|\n| 1 | Do it | | 1min |\n"
+    began = time.process_time()
+    with pytest.raises(RunbookError, match='"8min x" is not a duration'):
+        parse_document(f"# X\n\n{table}\n**Total estimated duration**: 8min{' ' * 3000}x.\n", "x.md")
+    assert time.process_time() - began < 1

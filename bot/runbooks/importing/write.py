@@ -148,7 +148,7 @@ def _cell(text: str) -> str:
 
 def _total(said: str) -> str:
     """``12min (within 15min SLA).`` as it stands when it is a duration; empty when it is none."""
-    found = _TOTAL.fullmatch(said)
+    found = _TOTAL.fullmatch(" ".join(said.split()))
     try:
         parse_duration(found["total"] if found else "")
     except ValueError:
