@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bot.clock import ManualClock
-from bot.demo.supervised_process import SupervisedProcess
+from bot.demo.supervised_process import ProcessConfig, SupervisedProcess, payment_children
 from tests.somas.conftest import sample_folder
 from tests.transcript import ON_GITHUB_TOO, Chat
 from tests.transcripts.test_supervisor_transcript import crashed, now
@@ -259,12 +260,17 @@ escalate = false
 """
 
 
-async def test_a_crash_loop_a_quarantine_and_a_process_that_is_gone(
-    tmp_path: Path, process: SupervisedProcess, payments: str
-) -> None:
-    await crashed(process, 2)
+async def test_a_crash_loop_a_quarantine_and_a_process_that_is_gone(tmp_path: Path, payments: str) -> None:
+    # Failures count for ten minutes: the tick may be a minute away from the process's own clock, the machine's.
+    children = payment_children(crash_after=0.1, stop_takes=0.2)
+    children = tuple(replace(child, backoff=0.1, window=600.0) for child in children)
+    config = ProcessConfig(socket=tmp_path / "payments.sock", name="payments", children=children, graceful_timeout=0.4)
     shortly_before = ManualClock(now().now().replace(second=55, microsecond=0))
-    async with Chat(tmp_path, payments + SUPERVISED, clock=shortly_before) as chat:
+    async with (
+        SupervisedProcess(config) as process,
+        Chat(tmp_path, payments + SUPERVISED, clock=shortly_before) as chat,
+    ):
+        await crashed(process, 2)
         await chat.passes(seconds=5)
         report = await chat.sees("Supervisor: 1 ", "payments/worker-3 · stale child")
         assert any(label.endswith(": payments/worker-3") for label in report.labels)
