@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from bot.clock import ManualClock, SystemClock
-from bot.messages import Button, Buttons, Heading, Message, Paragraph, line, message
+from bot.messages import Button, Buttons, CodeBlock, Heading, Message, Paragraph, line, message
 from bot.surfaces.delivery import TryLater, Undeliverable
 from bot.surfaces.slack.app import SlackReceiver
 from bot.surfaces.slack.blocks import SlackMessage, draw
@@ -360,3 +360,26 @@ async def test_what_was_pressed_reads_the_same_in_both_modes(bot: Bot) -> None:
     assert card.shown == "[Acknowledge]"
     await bot.slack.press("U0SCOT", "C0OPS", ts, label="Acknowledge")
     assert bot.notebook.texts == ["/runs ack 01J"]
+
+
+async def test_what_one_person_alone_reads_has_no_file_and_says_so(bot: Bot) -> None:
+    long = draw(message(CodeBlock("\n".join(f"line {number}" for number in range(900)), file="step-1.txt")), {})
+    await bot.surface.private("C0OPS", "U0ALICE", "", long)
+    (told,) = bot.slack.ephemerals("U0ALICE", "C0OPS")
+    assert "line 899" in told.shown and "lines before this" in told.shown
+    assert (
+        "All of it, 900 lines, could not be attached as step-1.txt: only messages to everybody have files."
+        in told.shown
+    )
+    assert not bot.slack.space.files
+
+
+async def test_a_rate_limit_of_uploads_is_waited_for(bot: Bot) -> None:
+    long = draw(message(CodeBlock("x\n" * 3_000, file="step-1.txt")), {})
+    bot.slack.faults.rate_limited("files.getUploadURLExternal", retry_after=3)
+    with pytest.raises(TryLater) as refused:
+        await bot.surface.post("C0OPS", None, long, key="k")
+    assert (refused.value.reason, refused.value.after) == ("ratelimited", 3)
+    await bot.surface.post("C0OPS", None, long, key="k")
+    (posted,) = bot.slack.messages("C0OPS")
+    assert [file["name"] for file in posted.files] == ["step-1.txt"]
