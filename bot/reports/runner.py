@@ -63,10 +63,6 @@ class Report:
         self.quiet: QuietHours | None = settings.quiet_hours
 
 
-def _compared(before: Mapping[str, Standing], reading: Reading) -> tuple[dict[str, Standing], tuple[Crossing, ...]]:
-    return standings(before, reading), crossings(before, reading)
-
-
 class ReportRunner:
     """Every report of the configuration, each on its own schedule."""
 
@@ -180,27 +176,17 @@ class ReportRunner:
                 return False
             memory = await self._memory(connection, report)
             silences = await self.silences(report.product.name, connection)
-            # Ten thousand projects take a second of these: in a thread, because commands go on meanwhile.
-            digest = report.settings.digest
-            told = await asyncio.to_thread(tell, memory, reading, silences, report.quiet, digest=digest)
+            told = tell(memory, reading, silences, report.quiet, digest=report.settings.digest)
             known = await self._keep(connection, report, reading)
-            message = await asyncio.to_thread(
-                self._message,
-                report,
-                reading,
-                told.crossings,
-                told.memory,
-                known,
-                silences,
-                missed=missed,
-                late_for=late,
+            message = self._message(
+                report, reading, told.crossings, told.memory, known, silences, missed=missed, late_for=late
             )
             await self._say(connection, report, key, message, image, edit=not told.notify)
             remembered = told.memory.model_copy(update={"message": key if told.notify else told.memory.message})
             await connection.execute(
                 tables.reports.update()
                 .where(tables.reports.c.name == report.name)
-                .values(last_tick=tick, memory=await asyncio.to_thread(remembered.model_dump_json))
+                .values(last_tick=tick, memory=remembered.model_dump_json())
             )
             worse = [each for each in told.crossings if each.after == "critical" and each.worse]
             if worse and report.settings.escalate:
@@ -280,7 +266,7 @@ class ReportRunner:
 
     async def _memory(self, connection: AsyncConnection, report: Report) -> Memory:
         found = await connection.scalar(sa.select(tables.reports.c.memory).where(tables.reports.c.name == report.name))
-        return await asyncio.to_thread(Memory.model_validate_json, found) if found else Memory()
+        return Memory.model_validate_json(found) if found else Memory()
 
     async def _standings(self, connection: AsyncConnection, product: str) -> dict[str, Standing]:
         rows = await connection.execute(sa.select(tables.standings).where(tables.standings.c.product == product))
@@ -290,7 +276,8 @@ class ReportRunner:
         """Write the levels of this reading into the history; since when each has stood."""
         product = report.product.name
         before = await self._standings(connection, product)
-        after, changes = await asyncio.to_thread(_compared, before, reading)
+        after = standings(before, reading)
+        changes = crossings(before, reading)
         if changes:
             await connection.execute(
                 tables.levels.insert(),
@@ -319,7 +306,7 @@ class ReportRunner:
             await connection.execute(
                 tables.standings.insert(), [{"product": product, "key": key, **dict(after[key])} for key in changed]
             )
-        counted = await asyncio.to_thread(text.counts, report.source.metrics, reading)
+        counted = text.counts(report.source.metrics, reading)
         await connection.execute(
             self.store.insert_new(tables.level_counts).values(
                 product=product,
