@@ -13,6 +13,7 @@ import io
 import os
 import sys
 from datetime import datetime
+from typing import Any, cast
 
 import structlog
 from pydantic import BaseModel, ConfigDict
@@ -80,8 +81,6 @@ def alt_text(data: ChartData) -> str:
 
 def draw(data: ChartData) -> bytes:
     """The PNG. Takes about a second, most of it the import."""
-    from typing import Any, cast
-
     import matplotlib
     import matplotlib.dates
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -121,11 +120,11 @@ def draw(data: ChartData) -> bytes:
                 fontweight="bold",
                 annotation_clip=False,
             )
-        axis.set_title(data.title, loc="left", fontsize=11, color=INK, fontweight="bold")
+        _head(axis, data.title)
         axis.set_ylim(bottom=0)
         axis.margins(y=0.25)
         axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        locator = dates.AutoDateLocator(maxticks=7)
+        locator = dates.AutoDateLocator(minticks=2, maxticks=5)  # more would run into each other
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))
         axis.grid(axis="y", color=GRID, linewidth=0.6)
@@ -139,18 +138,27 @@ def draw(data: ChartData) -> bytes:
         axis.set_yticks(list(places), [bar.label for bar in bars], fontsize=9, color=INK)
         for place, bar, share in zip(places, bars, shares, strict=True):
             beyond = " →" if bar.critical and bar.value / bar.critical > 2 else ""
-            axis.text(share + 0.02, place, f"{bar.shown}{beyond}", va="center", fontsize=9, color=INK)
+            number = axis.text(share + 0.02, place, f"{bar.shown}{beyond}", va="center", fontsize=9, color=INK)
+            number.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 0.5})  # no limit's line runs through it
             if bar.critical and bar.warning:
                 edge = bar.warning / bar.critical
                 axis.plot([edge, edge], [place - 0.4, place + 0.4], color=INK, linewidth=1.1, linestyle=":")
         axis.axvline(1.0, color=COLOURS["critical"], linewidth=1.4)
         axis.set_xlim(0, max(1.35, *(share + 0.35 for share in shares)))
         axis.set_xticks([0, 1.0], ["0", "critical"], fontsize=9)
-        axis.set_title(data.bars_title, loc="left", fontsize=11, color=INK, fontweight="bold")
+        _head(axis, data.bars_title)
     figure.set_layout_engine("constrained")
     target = io.BytesIO()
     figure.savefig(target, format="png", facecolor=PAPER)
     return target.getvalue()
+
+
+def _head(axis: Any, text: str) -> None:
+    """A title that begins at the left edge of the picture: over the axes, long labels leave it no room."""
+    place = {"xycoords": ("figure fraction", "axes fraction"), "textcoords": "offset points"}
+    axis.annotate(
+        text, (0, 1), (4, 7), **place, fontsize=11, color=INK, fontweight="bold", va="bottom", annotation_clip=False
+    )
 
 
 async def picture(data: ChartData) -> bytes | None:

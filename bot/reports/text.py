@@ -38,7 +38,7 @@ MOST_NAMED = 8
 BRIEF = 60  # characters of what is beside
 MINUTE = timedelta(minutes=1)
 MOST_BARS = 8
-LONGEST_LABEL = 40  # characters beside a bar
+LONGEST_LABEL = 28  # characters beside a bar
 
 Name = Callable[[str], str]
 Colour = Literal["good", "warning", "bad"]
